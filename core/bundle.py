@@ -1,0 +1,184 @@
+"""A bundle: everything needed to answer, as one immutable folder.
+
+::
+
+    manifest.json            what is below, with a SHA-256 of every file
+    head.safetensors         encoder.weight (h, c), ngrams.weight (k, c), bias (c); h features, k n-grams, c labels
+    ngrams.json              vocabulary and inverse document frequencies
+    encoder/tokenizer.json   the tokenizer
+    encoder/config.json …    the torch encoder in Hugging Face layout (config.json, model.safetensors)
+    encoder/onnx/*.onnx      the variants an engine can run: token ids in, embedding (n, h) out
+    card.md                  the model card
+
+Only data is read from a bundle: safetensors, ONNX and JSON; never pickle, never code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import BundleError
+from core.home import sync_folder, write_atomically
+from core.text import TextSettings
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+HEAD = "head.safetensors"
+NGRAMS = "ngrams.json"
+CARD = "card.md"
+ENCODER = "encoder"
+TOKENIZER = f"{ENCODER}/tokenizer.json"
+Features = Literal["encoder", "ngrams", "both"]
+Variant = Literal["fp32", "int8"]
+
+
+class Strict(BaseModel):
+    """Part of a manifest; an unknown field means another format."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Vocabulary(Strict):
+    """What was done about text the base tokenizer cannot read."""
+
+    unknown_ratio_before: float = Field(description="Share of training tokens that were unknown to the base tokenizer.")
+    unknown_ratio_after: float
+    added: int = Field(description="Pieces added to the vocabulary.")
+
+
+class EncoderSpec(Strict):
+    """The encoder of a bundle."""
+
+    base: str = Field(description="Where the weights started: a hub id, a folder's name, or the bundled default.")
+    hidden: int = Field(description="Length h of the embedding.")
+    max_tokens: int = Field(description="Longer texts are cut here.")
+    pooling: Literal["mean"] = "mean"
+    weights_sha256: str = Field(description="Names the function text -> embedding: tokenizer and torch weights.")
+    variants: dict[Variant, str] = Field(description="Engine files, relative to the bundle.")
+    serving: Variant = Field(description="The variant that passed parity and is served.")
+    vocabulary: Vocabulary | None = None
+
+
+class NgramSpec(Strict):
+    """The n-gram features of a bundle."""
+
+    size: int
+    longest: int
+    min_documents: int = Field(description="n-grams in fewer training texts stay out, so that no rare name hides in a bundle.")
+
+
+class Parity(Strict):
+    """How the served engine compares with torch on real text."""
+
+    rows: int
+    label_agreement_ratio: float
+    max_probability_gap: float
+    accuracy_torch: float | None = None
+    accuracy_engine: float | None = None
+
+
+class Lineage(Strict):
+    """Where a bundle comes from."""
+
+    parent: str | None = Field(description="The version it was trained from.")
+    snapshot: str = Field(description="Hash of the examples it saw.")
+    run: str | None
+    speed: Literal["head", "full"]
+    seed: int
+    settings: dict[str, str | int | float | bool | None]
+    libraries: dict[str, str]
+    rows: dict[str, int] = Field(description="Examples by split.")
+    train_s: float
+
+
+class Manifest(Strict):
+    """The table of contents of a bundle."""
+
+    format: Literal[1] = 1
+    created_at: datetime
+    labels: list[str] = Field(min_length=2)
+    text: TextSettings
+    features: Features
+    encoder: EncoderSpec | None
+    ngrams: NgramSpec | None
+    temperature: float = Field(gt=0, description="Logits are divided by it; fitted on validation rows.")
+    metrics: dict[str, float] = Field(description="Computed on rows of the test split only, unless the name says `validation`.")
+    parity: Parity | None
+    lineage: Lineage
+    probes: list[Probe] = Field(description="Fixed texts with the answer recorded at export; a loader repeats them.")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 by path.")
+
+
+class Probe(Strict):
+    """A fixed text and what the bundle answered to it when it was made."""
+
+    text: str
+    label: str
+    score: float
+
+
+Manifest.model_rebuild()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Record the checksum of every file in ``folder`` and write the manifest last; without one a folder is no bundle."""
+    files = {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    sealed = manifest.model_copy(update={"files": files})
+    write_atomically(folder / MANIFEST, sealed.model_dump_json(indent=1).encode())
+    for path in {(folder / name).parent for name in files}:
+        sync_folder(path)
+    return sealed
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a bundle, without looking at its other files.
+
+    Raises:
+        BundleError: when there is none, or it is of another format.
+    """
+    path = folder / MANIFEST
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder.name} is not a bundle: its {MANIFEST} is missing or not JSON") from error
+    if body.get("format") != FORMAT:
+        raise BundleError(f"{folder.name} has bundle format {body.get('format')!r}; this release reads {FORMAT}")
+    try:
+        return Manifest.model_validate(body)
+    except ValidationError as error:
+        places = sorted({".".join(map(str, item["loc"])) for item in error.errors(include_input=False)})
+        raise BundleError(f"{folder.name} has a manifest with wrong fields: {', '.join(places[:5])}") from error
+
+
+def verify(folder: Path) -> Manifest:
+    """Return the manifest after comparing every file with its checksum.
+
+    Raises:
+        BundleError: naming the first file that is missing or altered.
+    """
+    manifest = read_manifest(folder)
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"{folder.name} names the file {name}, which lies outside the bundle")
+        if not path.is_file():
+            raise BundleError(f"{folder.name} lacks {name}")
+        if file_sha256(path) != digest:
+            raise BundleError(f"{folder.name} holds an altered {name}: its SHA-256 is not the recorded one")
+    return manifest

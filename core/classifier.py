@@ -1,0 +1,185 @@
+"""Features and a linear head: the one kind of model Hone serves.
+
+``logits = (embedding · W_e + ngrams · W_n + b) / temperature``. Work is split as serving needs it: :meth:`Classifier.prepare`
+(text to token ids and n-grams, per text) and :meth:`Classifier.score` (a batch of those to probabilities).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+
+from core.batches import plan_batches
+from core.bundle import HEAD, NGRAMS, TOKENIZER, Manifest, Variant, read_manifest, verify
+from core.encoder import FloatMatrix, OnnxEncoder, load_tokenizer, shared_encoder
+from core.errors import BundleError
+from core.labels import LabelSet
+from core.ngrams import Ngrams, SparseRow
+from core.text import clean
+
+# A probe may move by this much between machines: int8 kernels differ by instruction set.
+PROBE_TOLERANCE = 0.15
+
+
+@dataclass(frozen=True)
+class Head:
+    """The linear layer: ``encoder`` (h, c) or None, ``ngrams`` (k, c) or None, ``bias`` (c,)."""
+
+    encoder: FloatMatrix | None
+    ngrams: FloatMatrix | None
+    bias: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors."""
+        tensors = {"bias": self.bias}
+        if self.encoder is not None:
+            tensors["encoder.weight"] = self.encoder
+        if self.ngrams is not None:
+            tensors["ngrams.weight"] = self.ngrams
+        save_file({name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Head:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: when the file is damaged, or a weight is not a finite number.
+        """
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise BundleError(f"{path.name} is not a readable safetensors file") from error
+        if "bias" not in tensors:
+            raise BundleError(f"{path.name} lacks the tensor bias")
+        for name, tensor in tensors.items():
+            if not np.isfinite(tensor).all():
+                raise BundleError(f"{path.name} holds values in {name} that are not finite numbers")
+        return cls(tensors.get("encoder.weight"), tensors.get("ngrams.weight"), tensors["bias"])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One text, ready for the engine."""
+
+    ids: list[int]
+    ngrams: SparseRow | None
+    truncated: bool
+
+
+def softmax(logits: FloatMatrix) -> FloatMatrix:
+    """Return probabilities (n, c); rows are shifted by their largest element, so no exponential overflows."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+class Classifier:
+    """One loaded bundle. Immutable and safe to share between threads."""
+
+    def __init__(
+        self, manifest: Manifest, head: Head, tokenizer: Tokenizer | None, encoder: OnnxEncoder | None, ngrams: Ngrams | None
+    ) -> None:
+        self.manifest = manifest
+        self.labels = LabelSet(tuple(manifest.labels))
+        self.head = head
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._ngrams = ngrams
+        self._check_shapes()
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 0, variant: Variant | None = None, checked: bool = True) -> Classifier:
+        """Return the classifier in ``folder``; with ``checked`` every checksum and probe is verified first.
+
+        Raises:
+            BundleError: when the bundle is incomplete, altered, inconsistent, or answers its probes differently.
+        """
+        manifest = verify(folder) if checked else read_manifest(folder)
+        head = Head.load(folder / HEAD)
+        tokenizer = encoder = None
+        if manifest.encoder is not None:
+            file = manifest.encoder.variants.get(variant or manifest.encoder.serving)
+            if file is None or file not in manifest.files:
+                raise BundleError(f"{folder.name} has no engine file for the variant {variant or manifest.encoder.serving}")
+            tokenizer = load_tokenizer(folder / TOKENIZER, max_tokens=manifest.encoder.max_tokens)
+            encoder = shared_encoder(folder / file, manifest.files[file], threads=threads)
+        ngrams = Ngrams.load(folder / NGRAMS) if manifest.ngrams is not None else None
+        classifier = cls(manifest, head, tokenizer, encoder, ngrams)
+        if checked:
+            classifier.check_probes()
+        return classifier
+
+    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
+        """Return each text as token ids and n-grams, in order."""
+        cleaned = [clean(text, self.manifest.text) for text in texts]
+        rows = [self._ngrams.row(text) for text in cleaned] if self._ngrams is not None else [None] * len(cleaned)
+        if self._tokenizer is None:
+            return [Prepared([], row, truncated=False) for row in rows]
+        encodings = self._tokenizer.encode_batch(cleaned)
+        return [
+            Prepared(encoding.ids, row, truncated=bool(encoding.overflowing))
+            for encoding, row in zip(encodings, rows, strict=True)
+        ]
+
+    def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
+        """Return calibrated logits (n, c) of one batch, which the engine runs as it is."""
+        logits = np.tile(self.head.bias, (len(prepared), 1))
+        if self._encoder is not None and self.head.encoder is not None:
+            logits += self._encoder.embed([item.ids for item in prepared]) @ self.head.encoder
+        if self.head.ngrams is not None:
+            for row, item in enumerate(prepared):
+                if item.ngrams is not None and len(item.ngrams.indices):
+                    logits[row] += item.ngrams.values @ self.head.ngrams[item.ngrams.indices]
+        return np.asarray(logits / self.manifest.temperature, dtype=np.float32)
+
+    def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
+        """Return probabilities (n, c) of one batch, columns in the order of ``labels``."""
+        return softmax(self.logits(prepared))
+
+    def predict(self, texts: Sequence[str], *, batch_texts: int = 32, batch_tokens: int = 4096) -> FloatMatrix:
+        """Return probabilities (n, c) of any number of texts, batched by length."""
+        prepared = self.prepare(texts)
+        scores = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        for batch in plan_batches([len(item.ids) for item in prepared], max_texts=batch_texts, max_tokens=batch_tokens):
+            scores[batch] = self.score([prepared[place] for place in batch])
+        return scores
+
+    def check_probes(self) -> None:
+        """Answer the recorded probes again.
+
+        Raises:
+            BundleError: when an answer is not finite, or differs from the recorded one by more than ``PROBE_TOLERANCE``.
+        """
+        probes = self.manifest.probes
+        if not probes:
+            return
+        scores = self.predict([probe.text for probe in probes])
+        if not np.isfinite(scores).all():
+            raise BundleError("the bundle answers its probes with values that are not finite numbers")
+        for place, probe in enumerate(probes):
+            gap = abs(float(scores[place, self.labels.index(probe.label)]) - probe.score)
+            if gap > PROBE_TOLERANCE:
+                raise BundleError(
+                    f"probe {place} is answered {gap:.3f} away from the recorded probability; {PROBE_TOLERANCE} is allowed"
+                )
+
+    def _check_shapes(self) -> None:
+        labels = len(self.labels)
+        spec = self.manifest
+        expected = {
+            "encoder.weight": (self.head.encoder, spec.encoder and (spec.encoder.hidden, labels)),
+            "ngrams.weight": (self.head.ngrams, spec.ngrams and (spec.ngrams.size, labels)),
+            "bias": (self.head.bias, (labels,)),
+        }
+        for name, (tensor, shape) in expected.items():
+            got = None if tensor is None else tensor.shape
+            if got != shape:
+                raise BundleError(f"the head's {name} has shape {got}; labels and features ask for {shape}")
+        if self._ngrams is not None and spec.ngrams is not None and len(self._ngrams) != spec.ngrams.size:
+            raise BundleError(f"the vocabulary has {len(self._ngrams)} n-grams, the manifest says {spec.ngrams.size}")

@@ -1,0 +1,87 @@
+"""The encoder as serving runs it: ONNX Runtime over token ids, embeddings out."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from core.errors import BundleError
+
+FloatMatrix = NDArray[np.float32]
+
+
+class OnnxEncoder:
+    """Runs one exported encoder; safe to call from several threads."""
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        """Load ``path`` with ``threads`` threads (0: one per core).
+
+        Raises:
+            BundleError: when ONNX Runtime cannot load the file.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        # Spinning threads would take the cores from the HTTP side between batches.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # ONNX Runtime raises a dozen unrelated types here; all mean that the file is unusable.
+            raise BundleError(f"{path.name} cannot be loaded by ONNX Runtime ({type(error).__name__})") from error
+        names = {value.name for value in self._session.get_inputs()}
+        if names != {"input_ids", "attention_mask"}:
+            raise BundleError(f"{path.name} takes {sorted(names)}, expected attention_mask and input_ids")
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> FloatMatrix:
+        """Return the embeddings (n, h), each of Euclidean length 1, of ``n`` token sequences padded to the longest."""
+        longest = max(map(len, ids))
+        tokens = np.zeros((len(ids), longest), dtype=np.int64)
+        mask = np.zeros((len(ids), longest), dtype=np.int64)
+        for row, sequence in enumerate(ids):
+            tokens[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = 1
+        (embedding,) = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
+        return np.asarray(embedding, dtype=np.float32)
+
+
+_sessions: weakref.WeakValueDictionary[tuple[str, int], OnnxEncoder] = weakref.WeakValueDictionary()
+_sessions_lock = Lock()
+
+
+def shared_encoder(path: Path, digest: str, *, threads: int = 0) -> OnnxEncoder:
+    """Return the encoder with this content digest, loading it only if no living classifier has it already.
+
+    A head-speed version differs from its parent by a small matrix; sharing the session makes its swap cost just that.
+    """
+    with _sessions_lock:
+        encoder = _sessions.get((digest, threads))
+        if encoder is None:
+            encoder = OnnxEncoder(path, threads=threads)
+            _sessions[(digest, threads)] = encoder
+        return encoder
+
+
+def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:
+    """Return the tokenizer of a bundle, cutting at ``max_tokens`` and never padding.
+
+    Raises:
+        BundleError: when the file is not a tokenizer.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        # The Rust library raises a bare Exception for every malformed file.
+        raise BundleError(f"{path.name} is not a tokenizer file") from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_tokens)
+    return tokenizer

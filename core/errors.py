@@ -1,0 +1,245 @@
+"""The one error tree of Hone.
+
+Every error a user can meet has a stable ``code`` and a message that says what was wrong, what was got and what is
+allowed. Rooms raise these; only the HTTP layer and the command line translate them (to a status, to an exit code).
+Messages and details never carry a user's text.
+
+::
+
+    HoneError
+    ├── InputError                 what the caller sent cannot be used
+    │   ├── MalformedBody          not JSON, or not the fields the route takes
+    │   ├── UnsupportedMediaType   a content type the route does not read
+    │   ├── BodyTooLarge           more bytes than the limit
+    │   ├── InvalidText            empty, too long, NUL, lone surrogate
+    │   ├── TooManyTexts           more texts than one request may carry
+    │   └── UnknownLabel           a label outside the set
+    ├── NotFound
+    │   ├── UnknownPrediction
+    │   ├── UnknownVersion
+    │   ├── UnknownRun
+    │   └── UnknownRoute           no such path, or another method
+    ├── Conflict
+    │   ├── IdempotencyConflict    one key, two bodies
+    │   ├── NothingToRollBack
+    │   ├── GateRefused            promoting what the gate refused, without saying so
+    │   └── RunNotActive           stopping a run that has ended
+    ├── Unavailable                try again later
+    │   ├── NoModel                no version serves yet
+    │   ├── StoreUnavailable       the feedback store does not answer
+    │   ├── Overloaded             the queue is full
+    │   └── DeadlineExceeded       the answer did not come in time
+    ├── DataError                  a training file is refused
+    ├── BundleError                a bundle cannot be trusted or read
+    ├── EncoderError               a base encoder cannot be found or read
+    ├── LeaseHeld                  another learner is at work
+    ├── RunCancelled               somebody stopped the run
+    └── StackError                 the local stack cannot start
+        ├── PortInUse
+        ├── HomeUnusable
+        └── HomeLocked
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HoneError(Exception):
+    """Base of all errors Hone raises on purpose.
+
+    ``details`` holds machine-readable facts (limits, counts, positions); values are JSON types and never user text.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, object] = details
+
+
+class InputError(HoneError):
+    """The caller sent something that cannot be used; sending it again unchanged will fail again."""
+
+    code = "invalid_input"
+
+
+class MalformedBody(InputError):
+    """The body is not JSON, or not the fields this route takes."""
+
+    code = "malformed_body"
+
+
+class UnsupportedMediaType(InputError):
+    """The content type is one this route does not read."""
+
+    code = "unsupported_media_type"
+
+
+class BodyTooLarge(InputError):
+    """The body has more bytes than ``HONE_MAX_BODY_BYTES`` allows."""
+
+    code = "body_too_large"
+
+
+class InvalidText(InputError):
+    """A text is empty, too long, or holds a NUL or a lone surrogate."""
+
+    code = "invalid_text"
+
+
+class TooManyTexts(InputError):
+    """One request carries more texts than ``HONE_MAX_TEXTS`` allows."""
+
+    code = "too_many_texts"
+
+
+class UnknownLabel(InputError):
+    """A label is not in the label set; ``details['nearest']`` names the closest known ones."""
+
+    code = "unknown_label"
+
+
+class NotFound(HoneError):
+    """The named thing does not exist."""
+
+    code = "not_found"
+
+
+class UnknownPrediction(NotFound):
+    """No prediction has this id."""
+
+    code = "unknown_prediction"
+
+
+class UnknownVersion(NotFound):
+    """The registry has no such version or alias."""
+
+    code = "unknown_version"
+
+
+class UnknownRun(NotFound):
+    """No run has this id."""
+
+    code = "unknown_run"
+
+
+class UnknownRoute(NotFound):
+    """No route answers this path with this method."""
+
+    code = "unknown_route"
+
+
+class Conflict(HoneError):
+    """The request contradicts what is already recorded."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used before with another body."""
+
+    code = "idempotency_conflict"
+
+
+class NothingToRollBack(Conflict):
+    """There is no previous champion to go back to."""
+
+    code = "nothing_to_roll_back"
+
+
+class GateRefused(Conflict):
+    """The gate refused this version; promoting it takes an explicit override."""
+
+    code = "gate_refused"
+
+
+class RunNotActive(Conflict):
+    """The run has ended already."""
+
+    code = "run_not_active"
+
+
+class Unavailable(HoneError):
+    """Hone cannot answer now; the same request may succeed later."""
+
+    code = "unavailable"
+
+
+class NoModel(Unavailable):
+    """No version is loaded yet."""
+
+    code = "no_model"
+
+
+class StoreUnavailable(Unavailable):
+    """The feedback store does not answer; nothing was written."""
+
+    code = "store_unavailable"
+
+
+class Overloaded(Unavailable):
+    """The queue of texts waiting for the engine is full."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The answer did not come within ``HONE_REQUEST_TIMEOUT_S``."""
+
+    code = "deadline_exceeded"
+
+
+class DataError(HoneError):
+    """A training file is refused; the message names the file, the reason and the rows."""
+
+    code = "bad_data"
+
+
+class BundleError(HoneError):
+    """A bundle is incomplete, altered or of a format this release does not read."""
+
+    code = "bad_bundle"
+
+
+class EncoderError(HoneError):
+    """A base encoder cannot be found, fetched or read."""
+
+    code = "bad_encoder"
+
+
+class LeaseHeld(HoneError):
+    """Another learner holds the lease of this model."""
+
+    code = "lease_held"
+
+
+class RunCancelled(HoneError):
+    """The run was stopped on request."""
+
+    code = "run_cancelled"
+
+
+class StackError(HoneError):
+    """The local stack cannot start."""
+
+    code = "stack"
+
+
+class PortInUse(StackError):
+    """Another process listens on the port."""
+
+    code = "port_in_use"
+
+
+class HomeUnusable(StackError):
+    """The state folder cannot be created or written."""
+
+    code = "home_unusable"
+
+
+class HomeLocked(StackError):
+    """Another stack already runs on this state folder."""
+
+    code = "home_locked"

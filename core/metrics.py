@@ -1,0 +1,113 @@
+"""Every metric of Hone, in one catalogue: name, type, labels, buckets, meaning.
+
+Units are base units. Labels take values from small fixed sets (versions, routes, states), never from a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.006, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of the catalogue."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    # How a gauge's values from several processes become one (prometheus_client's multiprocess modes).
+    merge: Literal["livesum", "mostrecent", "livemax"] = "mostrecent"
+
+
+CATALOGUE: tuple[Metric, ...] = (
+    Metric("hone_requests_total", "counter", "Requests answered.", ("route", "status")),
+    Metric("hone_request_seconds", "histogram", "Time from body read to answer.", ("route",), LATENCY_BUCKETS_S),
+    Metric("hone_predictions_total", "counter", "Texts answered.", ("version", "source")),
+    Metric("hone_prediction_seconds", "histogram", "Time a text took, queue included.", ("version",), LATENCY_BUCKETS_S),
+    Metric("hone_queue_seconds", "histogram", "Time a text waited for the engine.", (), LATENCY_BUCKETS_S),
+    Metric("hone_engine_seconds", "histogram", "Time the engine took for a batch.", (), LATENCY_BUCKETS_S),
+    Metric("hone_batch_texts", "histogram", "Texts in a batch.", (), SIZE_BUCKETS),
+    Metric("hone_tokens_total", "counter", "Tokens the engine read.", ("kind",)),
+    Metric("hone_refused_total", "counter", "Requests refused, by error code.", ("code",)),
+    Metric("hone_corrections_total", "counter", "Corrections and confirmations accepted.", ("kind",)),
+    Metric("hone_labelled", "gauge", "Predictions people have labelled, by outcome.", ("version", "outcome")),
+    Metric(
+        "hone_live_accuracy_ratio", "gauge", "Right among labelled predictions; biased to what people look at.", ("version",)
+    ),
+    Metric("hone_champion_info", "gauge", "1 for the version that serves.", ("version",)),
+    Metric("hone_replicas", "gauge", "Replicas by the state of their model.", ("state",)),
+    Metric("hone_swaps_total", "counter", "Swaps of a replica to another version.", ("outcome",)),
+    Metric(
+        "hone_load_seconds",
+        "histogram",
+        "Time to load and verify a version.",
+        (),
+        (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0),
+    ),
+    Metric("hone_log_rows_total", "counter", "Predictions by what became of their record.", ("outcome",)),
+    Metric("hone_store_up", "gauge", "1 while the feedback store answers."),
+    Metric("hone_runs_total", "counter", "Runs that ended.", ("speed", "state")),
+    Metric("hone_run_seconds", "histogram", "Duration of a run.", ("speed",), (1, 5, 15, 60, 300, 900, 3600, 14400)),
+    Metric("hone_run_progress_ratio", "gauge", "Progress of the current run."),
+    Metric("hone_gate_decisions_total", "counter", "Verdicts of the gate.", ("promote",)),
+    Metric("hone_holdout_accuracy_ratio", "gauge", "Accuracy on the holdout, measured at export.", ("version",)),
+)
+
+
+class Metrics:
+    """The catalogue as live objects.
+
+    With ``PROMETHEUS_MULTIPROC_DIR`` set before the first import of prometheus_client, values live in files of that folder,
+    and :func:`exposition` sums them over all processes, dead ones included.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.registry = registry
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in CATALOGUE:
+            if metric.kind == "counter":
+                self._counters[metric.name] = Counter(metric.name, metric.meaning, metric.labels, registry=registry)
+            elif metric.kind == "gauge":
+                gauge = Gauge(metric.name, metric.meaning, metric.labels, registry=registry, multiprocess_mode=metric.merge)
+                self._gauges[metric.name] = gauge
+            else:
+                buckets = metric.buckets
+                histogram = Histogram(metric.name, metric.meaning, metric.labels, registry=registry, buckets=buckets)
+                self._histograms[metric.name] = histogram
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add an observation to a histogram."""
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+
+
+def exposition(metrics: Metrics, folder: Path | None) -> bytes:
+    """Return the Prometheus text format: of all processes that share ``folder``, or of this one when it is None."""
+    if folder is None:
+        return generate_latest(metrics.registry)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))
+    return generate_latest(registry)

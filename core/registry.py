@@ -1,0 +1,202 @@
+"""Versions of a model and the aliases that say which of them answers.
+
+::
+
+    registry/
+      versions/v1/ …     bundles, never changed once they are here
+      decisions/v1.json  what the gate said
+      aliases.json       champion, previous, challenger; replaced as one file, so all move together or none
+      history.jsonl      every move: when, who, why
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from core.bundle import Manifest, read_manifest, verify
+from core.errors import BundleError, GateRefused, NothingToRollBack, UnknownVersion
+from core.gate import GateDecision
+from core.home import sync_folder, write_atomically
+from core.schemas import now
+
+_VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+
+
+class Aliases(BaseModel):
+    """Which version plays which part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    champion: str | None = Field(None, description="Answers requests.")
+    previous: str | None = Field(None, description="Answered before; what a rollback returns to.")
+    challenger: str | None = Field(None, description="Newest version that was not promoted.")
+
+
+class Move(BaseModel):
+    """One line of the history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    action: Literal["register", "promote", "rollback"]
+    version: str
+    replaced: str | None = None
+    by: str
+    why: str
+
+
+class Registry:
+    """The versions in one folder. Mutations hold a lock shared by all processes; reads need none."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._versions = root / "versions"
+        self._decisions = root / "decisions"
+        self._aliases = root / "aliases.json"
+        self._history = root / "history.jsonl"
+        for folder in (self._versions, self._decisions):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(root / "registry.lock", timeout=30)
+
+    def versions(self) -> list[str]:
+        """Return the registered versions, oldest first."""
+        names = [entry.name for entry in self._versions.iterdir() if _VERSION.fullmatch(entry.name)]
+        return sorted(names, key=lambda name: int(name[1:]))
+
+    def aliases(self) -> Aliases:
+        """Return who is champion, previous and challenger now."""
+        try:
+            return Aliases.model_validate_json(self._aliases.read_bytes())
+        except FileNotFoundError:
+            return Aliases()
+        except ValueError as error:
+            raise BundleError(f"{self._aliases} is damaged; write the three names by hand or restore it") from error
+
+    def resolve(self, name: str) -> str:
+        """Return the version that ``name``, a version or an alias, stands for.
+
+        Raises:
+            UnknownVersion: when there is none.
+        """
+        version = getattr(self.aliases(), name) if name in Aliases.model_fields else name
+        if not version or not _VERSION.fullmatch(version) or not (self._versions / version).is_dir():
+            known = ", ".join(self.versions()[-5:]) or "none"
+            raise UnknownVersion(f"there is no such version or alias; the newest versions are: {known}")
+        return str(version)
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a version or alias."""
+        return self._versions / self.resolve(name)
+
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a version or alias."""
+        return read_manifest(self.path(name))
+
+    def decision(self, name: str) -> GateDecision | None:
+        """Return what the gate said about a version, or None when it was never asked."""
+        path = self._decisions / f"{self.resolve(name)}.json"
+        return GateDecision.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def history(self, *, limit: int = 1000) -> list[Move]:
+        """Return the latest moves, oldest first. A line cut short by a crash is left out."""
+        if not self._history.exists():
+            return []
+        moves = []
+        for line in self._history.read_text(encoding="utf-8").splitlines()[-limit:]:
+            try:
+                moves.append(Move.model_validate_json(line))
+            except ValueError:
+                continue
+        return moves
+
+    def register(self, staged: Path, decision: GateDecision | None, *, by: str, why: str) -> str:
+        """Take the sealed bundle in ``staged`` in as the next version and return its name.
+
+        The folder is renamed, so a crash leaves either the whole version or none. ``staged`` must lie on the same disk.
+
+        Raises:
+            BundleError: when the bundle does not verify.
+        """
+        verify(staged)
+        with self._lock:
+            version = f"v{max((int(name[1:]) for name in self.versions()), default=0) + 1}"
+            if decision is not None:
+                write_atomically(self._decisions / f"{version}.json", decision.model_dump_json(indent=1).encode())
+            os.rename(staged, self._versions / version)
+            sync_folder(self._versions)
+            self._set(self.aliases().model_copy(update={"challenger": version}))
+            self._record(Move(at=now(), action="register", version=version, by=by, why=why))
+        return version
+
+    def promote(self, name: str, *, by: str, why: str, override: bool = False) -> Aliases:
+        """Make a version the champion; the one before becomes ``previous``. The bundle is verified first.
+
+        Raises:
+            UnknownVersion, BundleError: and the champion stays.
+            GateRefused: when the gate refused it and ``override`` is not set.
+        """
+        with self._lock:
+            version = self.resolve(name)
+            verify(self._versions / version)
+            decision = self.decision(version)
+            if decision is not None and not decision.promote and not override:
+                raise GateRefused(
+                    f"the gate refused {version}: {decision.summary}; promote it with override to do so all the same"
+                )
+            old = self.aliases()
+            if old.champion == version:
+                return old
+            challenger = None if old.challenger == version else old.challenger
+            new = Aliases(champion=version, previous=old.champion, challenger=challenger)
+            self._set(new)
+            self._record(Move(at=now(), action="promote", version=version, replaced=old.champion, by=by, why=why))
+            return new
+
+    def rollback(self, *, by: str, why: str) -> Aliases:
+        """Make the previous champion the champion again; the two change places.
+
+        Raises:
+            NothingToRollBack: when there is no previous champion.
+            BundleError: when the previous bundle does not verify.
+        """
+        with self._lock:
+            old = self.aliases()
+            if old.previous is None or old.champion is None:
+                raise NothingToRollBack("no champion was replaced yet, so there is none to go back to")
+            verify(self.path(old.previous))
+            new = old.model_copy(update={"champion": old.previous, "previous": old.champion})
+            self._set(new)
+            self._record(Move(at=now(), action="rollback", version=old.previous, replaced=old.champion, by=by, why=why))
+            return new
+
+    def sweep(self) -> list[str]:
+        """Remove what a crash left behind: aliases of versions that are gone. Return what was mended, as sentences."""
+        mended = []
+        with self._lock:
+            aliases = self.aliases()
+            gone = {part: name for part, name in aliases.model_dump().items() if name and not (self._versions / name).is_dir()}
+            if gone:
+                self._set(aliases.model_copy(update=dict.fromkeys(gone)))
+                mended.extend(f"the alias {part} named {name}, which is not there" for part, name in gone.items())
+            for entry in self._versions.iterdir():
+                if not (entry / "manifest.json").exists():
+                    shutil.rmtree(entry)
+                    mended.append(f"the folder {entry.name} was no whole bundle")
+        return mended
+
+    def _set(self, aliases: Aliases) -> None:
+        write_atomically(self._aliases, aliases.model_dump_json(indent=1).encode())
+
+    def _record(self, move: Move) -> None:
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(move.model_dump(mode="json"), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,160 @@
+"""What travels: request and answer bodies of the native routes, and the records rooms hand to each other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Source = Literal["head", "full", "memory"]
+CorrectionKind = Literal["correction", "confirmation"]
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Trigger = Literal["manual", "count", "schedule", "drift"]
+LIVE_STATES: tuple[RunState, ...] = ("queued", "running")
+
+ShortString = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def now() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(UTC)
+
+
+class Wire(BaseModel):
+    """A body on the wire: unknown fields are refused, so that a misspelt option is not silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PredictRequest(Wire):
+    """Body of ``POST /v1/predict``: exactly one of ``text`` and ``texts``."""
+
+    text: str | None = Field(None, description="One text; the answer is one prediction.")
+    texts: list[str] | None = Field(None, description="Several texts; the answer lists predictions in the same order.")
+    top_k: int | None = Field(None, ge=1, le=10_000, description="How many labels to score, best first; absent scores all.")
+    metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the prediction, never interpreted.")
+
+
+class LabelScore(Wire):
+    """One label and its probability."""
+
+    label: str
+    score: float = Field(ge=0.0, le=1.0)
+
+
+class PredictionAnswer(Wire):
+    """One answered text."""
+
+    prediction_id: str = Field(description="Name this in a correction.")
+    label: str
+    score: float = Field(ge=0.0, le=1.0, description="Calibrated probability of `label`.")
+    scores: list[LabelScore] = Field(description="Labels by falling probability: all, or the best `top_k`.")
+    model_version: str
+    source: Source = Field(description="Which speed of learning answered.")
+    truncated: bool = Field(description="The text had more tokens than the encoder reads; the rest was ignored.")
+
+
+class PredictionsAnswer(Wire):
+    """Answer to several texts; all come from the one version it names."""
+
+    model_version: str
+    predictions: list[PredictionAnswer]
+
+
+class CorrectionRequest(Wire):
+    """Body of ``POST /v1/corrections``: exactly one of ``prediction_id`` and ``text``.
+
+    ``label`` is the right label. With a ``prediction_id`` whose prediction already has that label it is a confirmation.
+    """
+
+    prediction_id: ShortString | None = Field(None, description="The prediction that is corrected or confirmed.")
+    text: str | None = Field(None, description="The text, where no prediction is at hand.")
+    label: ShortString = Field(description="The right label.")
+    annotator: ShortString | None = Field(None, description="Who says so.")
+    confidence: float | None = Field(None, ge=0.0, le=1.0, description="How sure they are.")
+    metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the correction, never interpreted.")
+
+
+class CorrectionAnswer(Wire):
+    """A correction as it stands in the store."""
+
+    correction_id: str
+    kind: CorrectionKind
+    label: str
+    predicted_label: str | None = Field(description="What the model had said; null where no prediction was named.")
+    prediction_id: str | None
+    model_version: str | None = Field(description="The version that had answered.")
+    annotator: str | None
+    confidence: float | None
+    created_at: datetime
+    used_by: list[str] = Field(default_factory=list, description="Versions that learned from it.")
+
+
+class CorrectionsAnswer(Wire):
+    """Answer of ``GET /v1/corrections``, newest first."""
+
+    corrections: list[CorrectionAnswer]
+    next_before: str | None = Field(description="Pass as `before` for the next page; null on the last.")
+
+
+class PredictionRecord(BaseModel):
+    """A prediction as the store keeps it."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    prediction_id: str
+    created_at: datetime
+    text: str
+    text_key: str
+    label: str
+    score: float
+    model_version: str
+    source: Source
+    metadata: dict[str, Any] | None = None
+
+
+class RunRequest(Wire):
+    """Body of ``POST /v1/runs``."""
+
+    speed: Literal["head", "full"] = Field("head", description="`head` refits the linear head; `full` also trains the encoder.")
+    note: str | None = Field(None, max_length=500, description="Why; kept with the run.")
+
+
+class RunAnswer(Wire):
+    """One attempt to learn."""
+
+    run_id: str
+    state: RunState
+    speed: Literal["head", "full"]
+    trigger: Trigger
+    note: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    stage: str | None = Field(description="What it is doing, or did last.")
+    progress_ratio: float = Field(ge=0.0, le=1.0)
+    remaining_s: float | None
+    metrics: dict[str, float]
+    snapshot: str | None = Field(description="Hash of the examples it saw.")
+    version: str | None = Field(description="The version it registered.")
+    promoted: bool | None
+    error: str | None
+
+
+class RunsAnswer(Wire):
+    """Answer of ``GET /v1/runs``, newest first."""
+
+    runs: list[RunAnswer]
+
+
+class ErrorAnswer(Wire):
+    """The one shape of every error.
+
+    ``error`` is a sentence at the top level because the Hugging Face, TEI and Open Inference clients all show that key.
+    """
+
+    error: str = Field(description="What was wrong, what was got, what is allowed.")
+    code: str = Field(description="Stable; see docs/errors.md.")
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+    request_id: str

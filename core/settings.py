@@ -1,0 +1,86 @@
+"""Every setting of Hone, read once at an entry point (``Settings()``) and passed down.
+
+Each is an environment variable ``HONE_<NAME>``. The table in the README is generated from the descriptions here
+(``python -m deploy.reference``), and a test fails when the two differ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.home import Home
+
+Speed = Literal["head", "full"]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseSettings):
+    """What an operator can decide; every default suits one laptop."""
+
+    model_config = SettingsConfigDict(env_prefix="HONE_", frozen=True, extra="ignore")
+
+    home_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("hone"),
+        validation_alias="HONE_HOME",
+        description="Folder of all state: versions, feedback, snapshots, runs, caches.",
+    )
+    host: str = Field("127.0.0.1", description="Address the service listens on; loopback answers nobody else.")
+    port: int = Field(8321, ge=1, le=65535, description="Port the service listens on.")
+    ray_address: str = Field("", description="Ray cluster to use; empty starts one for this stack alone.")
+    replicas: int = Field(1, ge=1, le=256, description="Serving replicas.")
+    engine_threads: int = Field(0, ge=0, le=256, description="Threads of one replica's engine; 0 means one per core.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+
+    max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest request body; more is refused with 413.")
+    max_texts: int = Field(1_000, ge=1, description="Most texts in one request; more is refused with 422.")
+    max_text_chars: int = Field(20_000, ge=1, description="Longest text in characters; longer is refused with 422.")
+    batch_max_texts: int = Field(32, ge=1, description="Most texts the engine takes at once.")
+    batch_max_tokens: int = Field(4_096, ge=16, description="Most tokens, padding included, the engine takes at once.")
+    queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 503.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
+    swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")
+
+    store_url: str = Field(
+        "", repr=False, description="SQLAlchemy address of the feedback store; empty is SQLite in the state folder."
+    )
+    log_predictions: bool = Field(True, description="Keep predictions, so that corrections can name them.")
+    log_queue_rows: int = Field(20_000, ge=1, description="Predictions that may wait in memory for the store.")
+    spool_max_bytes: int = Field(
+        64_000_000, ge=0, description="Disk for predictions the store cannot take; beyond it they count as dropped."
+    )
+
+    learn_after_corrections: int = Field(
+        50, ge=0, description="Corrections since the last run that start the next; 0: none do."
+    )
+    learn_every_s: float = Field(0.0, ge=0, description="Seconds between runs on a schedule; 0: no schedule.")
+    learn_speed: Speed = Field("head", description="What a triggered run refits: `head`, or `full` with the encoder.")
+    learn_nice: int = Field(10, ge=0, le=19, description="Niceness of training, so that it gives way to serving.")
+    correction_weight: float = Field(4.0, gt=0, description="Weight of a corrected text against a base text in training.")
+
+    gate_min_rows: int = Field(50, ge=1, description="Fewest holdout rows on which a candidate may be judged.")
+    gate_alpha: float = Field(0.05, gt=0, lt=0.5, description="Level of the paired one-sided test for a gain.")
+    gate_max_loss_ratio: Ratio = Field(0.005, description="Most accuracy a candidate may lose on the holdout.")
+    gate_max_class_loss_ratio: Ratio = Field(0.10, description="Most recall one class may lose, when the loss is significant.")
+    gate_max_negative_flip_ratio: Ratio = Field(0.05, description="Most holdout rows that may turn from right to wrong.")
+    gate_min_parity_ratio: Ratio = Field(0.99, description="Least agreement of the exported engine with torch.")
+
+    @property
+    def home(self) -> Home:
+        """The layout of the state folder."""
+        return Home(self.home_dir.expanduser().resolve())
+
+    @property
+    def url(self) -> str:
+        """Where this stack's service is reached from this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The store's address, with the default filled in."""
+        return self.store_url or f"sqlite:///{self.home.store}"

@@ -1,0 +1,44 @@
+"""Logging: one JSON object per line, so that machines read it; a user's text is never part of one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON line; what was passed as ``extra`` becomes fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info and record.exc_info[0] is not None:
+            # Only where it broke: an exception's message can quote the input that caused it.
+            fields["exception"] = record.exc_info[0].__name__
+            trace = record.exc_info[2]
+            frames = []
+            while trace is not None:
+                frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+                trace = trace.tb_next
+            fields["frames"] = frames[-8:]
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def configure_logging(level: str, path: Path | None = None) -> None:
+    """Send the ``hone`` loggers to ``path``, or to standard error."""
+    handler: logging.Handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("hone")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
