@@ -1,7 +1,8 @@
 """The gate: may a candidate take the champion's place? Every rule says its value, its limit, its verdict and why.
 
 A candidate is promoted when no rule forbids it and there is evidence for it: a significant gain on the holdout, or
-significantly many corrected answers put right. Equal models therefore pass at most as often as ``alpha`` says.
+significantly many corrected answers put right. The two kinds of evidence share ``alpha`` (Bonferroni), so equal models pass at
+most as often as ``alpha`` says.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class GateLimits:
 class Answers:
     """The same rows answered by both models: ``truth``, ``champion`` and ``candidate`` are label indices (n,).
 
-    ``champion`` holds -1 where the champion does not know the right label's set.
+    An index of -1 stands for a label the model does not know.
     """
 
     truth: IntVector
@@ -101,6 +102,7 @@ def decide(
     better, worse = holdout.flips
     gain = (better - worse) / rows if rows else 0.0
     fixed, broken = corrections.flips
+    level = limits.alpha / 2
     chance, chance_fixed = mcnemar(better, worse), mcnemar(fixed, broken)
     flip_ratio = worse / rows if rows else 0.0
     rules = [
@@ -126,25 +128,25 @@ def decide(
         Rule(
             name="holdout_gain",
             value=chance,
-            limit=limits.alpha,
+            limit=level,
             kind="evidence",
-            passed=chance <= limits.alpha,
+            passed=chance <= level,
             why=f"chance of {better} against {worse} or better between equal models (exact McNemar)",
         ),
         Rule(
             name="corrections_fixed",
             value=chance_fixed,
-            limit=limits.alpha,
+            limit=level,
             kind="evidence",
-            passed=chance_fixed <= limits.alpha,
-            why=f"of {len(corrections.truth)} corrections the champion has not learned it puts {fixed} right and {broken} wrong",
+            passed=chance_fixed <= level,
+            why=f"of {len(corrections.truth)} corrections new to the champion it puts {fixed} right and {broken} wrong",
         ),
     ]
     return _conclude(rules, champion)
 
 
 def decide_first(rows: int, accuracy: float, majority_ratio: float, parity_ratio: float, limits: GateLimits) -> GateDecision:
-    """Return the decision on the first version, which has no champion to beat: it must beat always naming the commonest label."""
+    """Return the decision on the first version: without a champion, it must beat always naming the commonest label."""
     floor = Rule(
         name="beats_majority",
         value=accuracy,
@@ -174,8 +176,8 @@ def _class_floor(holdout: Answers, labels: list[str], limits: GateLimits) -> Rul
     # As many tests as classes: alpha is shared among them (Bonferroni), so that one unlucky class does not veto.
     level = limits.alpha / max(1, len(labels))
     for index, label in enumerate(labels):
-        rows = holdout.truth == index
-        count = int(rows.sum())
+        rows = np.flatnonzero(holdout.truth == index)
+        count = len(rows)
         if not count:
             continue
         own = Answers(holdout.truth[rows], holdout.champion[rows], holdout.candidate[rows])

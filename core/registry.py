@@ -179,7 +179,7 @@ class Registry:
 
     def sweep(self) -> list[str]:
         """Remove what a crash left behind: aliases of versions that are gone. Return what was mended, as sentences."""
-        mended = []
+        mended: list[str] = []
         with self._lock:
             aliases = self.aliases()
             gone = {part: name for part, name in aliases.model_dump().items() if name and not (self._versions / name).is_dir()}
