@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.004, 0.006, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+LOAD_BUCKETS_S = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -52,7 +53,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "histogram",
         "Time to load and verify a version.",
         (),
-        (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0),
+        LOAD_BUCKETS_S,
     ),
     Metric("hone_log_rows_total", "counter", "Predictions by what became of their record.", ("outcome",)),
     Metric("hone_store_up", "gauge", "1 while the feedback store answers."),
@@ -109,5 +110,5 @@ def exposition(metrics: Metrics, folder: Path | None) -> bytes:
     if folder is None:
         return generate_latest(metrics.registry)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call] # the library leaves it untyped
     return generate_latest(registry)

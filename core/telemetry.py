@@ -15,7 +15,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one JSON line; what was passed as ``extra`` becomes fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
