@@ -1,0 +1,192 @@
+"""One engine, its transactions and its schema; the single place where a database's failure becomes one of Hone's errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
+from sqlalchemy import exc as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from core.errors import InputError, StoreUnavailable
+from core.schemas import now
+from feedback.engine import open_engine
+from feedback.tables import SCHEMA
+
+# Names of PostgreSQL's advisory locks; any two different numbers that nothing else in the database uses.
+_MIGRATION_LOCK = 0x686F6E65_0001
+_ORDER_LOCK = 0x686F6E65_0002
+
+
+class Database:
+    """The ground under every part of the store.
+
+    Nothing is opened before the first use, and a database that was away is tried again at the next: the object can be made
+    while the database is down. May be shared by threads.
+
+    Raises:
+        StoreUnavailable: when the address cannot be used at all.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
+        self._engine: Engine = open_engine(url, busy_timeout_s)
+        self._busy_timeout_s = busy_timeout_s
+        self._sqlite = self._engine.dialect.name == "sqlite"
+        # SQLite lets one writer in at a time and its waiters poll; a lock wakes this process's own ones in turn, at once.
+        self._writer = threading.Lock()
+        self._preparing = threading.Lock()
+        self._prepared = threading.Event()
+
+    def prepare(self) -> None:
+        """Bring the schema to this release's, creating the database where there is none; cheap once that was done.
+
+        Raises:
+            StoreUnavailable: when the database does not answer, or was written by a release this one does not know.
+        """
+        if self._prepared.is_set():
+            return
+        with _translated(), self._preparing, self._alone():
+            if self._prepared.is_set():
+                return
+            if self._sqlite:
+                _switch_to_wal(self._engine)
+            with self._connect_to_write() as connection, connection.begin():
+                if not self._sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                if _schema_of(connection) != SCHEMA:
+                    _migrate(connection)
+            self._prepared.set()
+
+    def ping(self) -> None:
+        """Return when the database has answered.
+
+        Raises:
+            StoreUnavailable: when it does not.
+        """
+        with self._reading() as connection:
+            connection.execute(select(1))
+
+    def close(self) -> None:
+        """Give the connections back; a later use opens new ones."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self.prepare()
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One short transaction, committed at the end of the block or undone altogether."""
+        self.prepare()
+        with _translated(), self._turn(), self._connect_to_write() as connection, connection.begin():
+            yield connection
+
+    def _connect_to_write(self) -> Connection:
+        return self._engine.connect().execution_options(hone_write=True)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._sqlite:
+            yield
+            return
+        if not self._writer.acquire(timeout=self._busy_timeout_s):
+            raise StoreUnavailable(f"the feedback store was busy for {self._busy_timeout_s:g} s; try again", reason="busy")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def _alone(self) -> FileLock | nullcontext[None]:
+        # Switching a new SQLite file to WAL fails when somebody else has it open, so openers go one after another.
+        if not self._sqlite:
+            return nullcontext()
+        return FileLock(f"{self._engine.url.database}.lock", timeout=max(30.0, self._busy_timeout_s))
+
+
+def keep_order(connection: Connection) -> None:
+    """Make sequence numbers become visible in the order in which they are given, until this transaction ends.
+
+    Without it PostgreSQL may commit number 8 before 7, and a run that had read up to 8 would never see 7.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ORDER_LOCK})
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the time all users of this database agree on: its own where it is a server, else this machine's."""
+    if connection.dialect.name == "postgresql":
+        moment = connection.execute(select(func.clock_timestamp())).scalar_one()
+        assert isinstance(moment, datetime)  # noqa: S101 - tells the type checker what PostgreSQL promises
+        return moment
+    return now()
+
+
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT of this dialect, which can say what to do on conflict."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sql.DataError, UnicodeEncodeError):
+        # Not chained: the original names the value, and the value may be a user's text.
+        raise InputError("a value holds a character the store cannot keep, such as NUL or half of a surrogate pair") from None
+    except sql.IntegrityError:
+        raise
+    except (sql.DBAPIError, sql.TimeoutError, sqlite3.Error, Timeout, OSError) as error:
+        reason = _reason(error)
+        raise StoreUnavailable(
+            f"the feedback store does not answer ({reason}); nothing was written, try again", reason=reason
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, sql.DBAPIError) and error.orig is not None else error
+    for name in ("sqlite_errorname", "sqlstate"):
+        found = getattr(cause, name, None)
+        if found:
+            return str(found)
+    return type(cause).__name__
+
+
+def _switch_to_wal(engine: Engine) -> None:
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def _schema_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _migrate(connection: Connection) -> None:
+    # Imported here because most starts find the schema in place and need not pay for it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "feedback:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnavailable(
+            f"the feedback store has a schema this release does not know; this release reads up to {SCHEMA}, "
+            "so start the release that wrote the store, or a newer one",
+            reason="schema",
+        ) from error

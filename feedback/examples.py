@@ -1,0 +1,127 @@
+"""Examples, the hash that names a set of them, and the immutable file that holds one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import DataError
+from core.home import write_atomically
+from core.text import Split, split_of, text_key
+
+Origin = Literal["base", "correction", "confirmation"]
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("text", "text_key", "label", "split", "origin")]
+    + [("weight", pa.float64()), ("metadata", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled text; ``weight`` counts it in training, against 1.0 for a base text.
+
+    ``metadata`` holds JSON values: whatever else came with the text.
+    """
+
+    text: str
+    text_key: str
+    label: str
+    split: Split
+    origin: Origin = "base"
+    weight: float = 1.0
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, text: str, label: str, *, split: Split | None = None, metadata: Mapping[str, Any] | None = None) -> Example:
+        """Return a base example with its key, and with the split its key decides where none is given.
+
+        >>> Example.of("Great phone", "positive") == Example.of("Great phone", "positive")
+        True
+        """
+        key = text_key(text)
+        return cls(text, key, label, split or split_of(key), metadata=dict(metadata or {}))
+
+    def canonical(self) -> str:
+        """Return the one line of ASCII that stands for this example in hashes and in sorting."""
+        fields = (self.text_key, self.text, self.label, self.split, self.origin, float(self.weight), dict(self.metadata))
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the examples in the order in which files keep them, which does not depend on the one they came in."""
+    return tuple(sorted(examples, key=Example.canonical))
+
+
+def hash_of(examples: Iterable[Example]) -> str:
+    """Return the SHA-256 that names this set of examples, whatever their order.
+
+    >>> a, b = Example.of("a", "x"), Example.of("b", "y")
+    >>> hash_of([a, b]) == hash_of([b, a])
+    True
+    """
+    total = hashlib.sha256()
+    for line in sorted(example.canonical() for example in examples):
+        total.update(line.encode() + b"\n")
+    return total.hexdigest()
+
+
+def save_examples(folder: Path, examples: Sequence[Example]) -> str:
+    """Write the examples as ``<hash>.parquet`` unless that file exists, and return the hash.
+
+    Raises:
+        DataError: a text or label holds half of a surrogate pair.
+    """
+    name = hash_of(examples)
+    path = folder / f"{name}.parquet"
+    if path.exists():
+        return name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, _to_parquet(in_order(examples)))
+    # Nobody changes it from here on; erasing a person's data removes it altogether.
+    path.chmod(0o444)
+    return name
+
+
+def load_examples(folder: Path, name: str) -> tuple[Example, ...]:
+    """Return the examples of ``<name>.parquet``, in file order, after checking that they are the ones that were saved.
+
+    Raises:
+        DataError: the file is missing, unreadable or altered.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        examples = tuple(_example(row) for row in pq.read_table(path, schema=_SCHEMA, partitioning=None).to_pylist())
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; train again from the original data", path=str(path)) from error
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException):
+        # Not chained: the original may quote a row.
+        raise DataError(f"{path} is not a file of examples that this release reads", path=str(path)) from None
+    if hash_of(examples) != name:
+        raise DataError(f"{path} was altered: its examples do not have the hash it is named by", path=str(path))
+    return examples
+
+
+def _to_parquet(examples: Sequence[Example]) -> bytes:
+    columns = {name: [getattr(example, name) for example in examples] for name in _SCHEMA.names}
+    columns["metadata"] = [json.dumps(dict(value), sort_keys=True) for value in columns["metadata"]]
+    try:
+        table = pa.table(columns, schema=_SCHEMA)
+    except UnicodeEncodeError:
+        raise DataError("a text or label holds half of a surrogate pair, which no file of examples can keep") from None
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return cast("bytes", sink.getvalue().to_pybytes())
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    if row["split"] not in get_args(Split) or row["origin"] not in get_args(Origin):
+        raise ValueError("unknown split or origin")
+    return Example(**{**row, "metadata": json.loads(row["metadata"])})

@@ -1,0 +1,44 @@
+"""One key, one body, one answer: what makes sending a correction again harmless."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from sqlalchemy import Connection, select
+
+from core.errors import IdempotencyConflict
+from core.schemas import CorrectionAnswer, CorrectionRequest
+from feedback.database import insert_into
+from feedback.tables import idempotency
+
+
+def digest(request: CorrectionRequest) -> str:
+    """Return the SHA-256 of what the request says; the order of keys and the spacing of its JSON do not matter."""
+    body = json.dumps(request.model_dump(mode="python"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def first_answer(connection: Connection, key: str, body_sha256: str) -> CorrectionAnswer | None:
+    """Return what was answered when ``key`` came first, None where it never came.
+
+    Raises:
+        IdempotencyConflict: it came with another body.
+    """
+    row = connection.execute(select(idempotency).where(idempotency.c.key == key)).one_or_none()
+    if row is None:
+        return None
+    if row.body_sha256 != body_sha256:
+        raise IdempotencyConflict(
+            "this idempotency key came before with another body; use a new key for a new correction, "
+            "and the same body when sending one again"
+        )
+    return CorrectionAnswer.model_validate(row.answer)
+
+
+def claim(connection: Connection, key: str, body_sha256: str, answer: CorrectionAnswer) -> bool:
+    """Return whether this transaction is the first with ``key``; waits for another that is about to be."""
+    statement = insert_into(connection, idempotency).on_conflict_do_nothing(index_elements=["key"])
+    body = answer.model_dump(mode="json")
+    values = {"key": key, "body_sha256": body_sha256, "answer": body, "created_at": answer.created_at}
+    return connection.execute(statement.values(values)).rowcount == 1

@@ -1,0 +1,1 @@
+"""Migrations of the feedback store; run by :mod:`feedback.database`, never by hand."""

@@ -1,0 +1,60 @@
+"""What was answered: predictions, kept so that corrections can name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Row, select
+
+from core.errors import UnknownPrediction
+from core.schemas import PredictionRecord
+from feedback.database import Database, insert_into
+from feedback.tables import predictions
+
+_FIELDS = tuple(PredictionRecord.model_fields)
+
+
+class Predictions(Database):
+    """The part of the store that keeps predictions."""
+
+    def log_predictions(self, records: Sequence[PredictionRecord]) -> None:
+        """Keep ``records``, all or none; one whose id is kept already is left as it stands, so sending again is harmless.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            InputError: a record holds a character the database cannot keep; nothing was written.
+        """
+        if not records:
+            return
+        rows = [{name: getattr(record, name) for name in _FIELDS} for record in records]
+        with self._writing() as connection:
+            statement = insert_into(connection, predictions).on_conflict_do_nothing(index_elements=["prediction_id"])
+            connection.execute(statement, rows)
+
+    def prediction(self, prediction_id: str) -> PredictionRecord:
+        """Return the prediction with this id.
+
+        Raises:
+            UnknownPrediction: when none has it.
+            StoreUnavailable: the store does not answer.
+        """
+        with self._reading() as connection:
+            return find_prediction(connection, prediction_id)
+
+
+def find_prediction(connection: Connection, prediction_id: str) -> PredictionRecord:
+    """Return the prediction with this id as this transaction sees it.
+
+    Raises:
+        UnknownPrediction: when none has it.
+    """
+    row = connection.execute(select(predictions).where(predictions.c.prediction_id == prediction_id)).one_or_none()
+    if row is None:
+        raise UnknownPrediction(
+            "no prediction has this prediction_id; use one from an answer of this service, or send the text instead"
+        )
+    return _record(row)
+
+
+def _record(row: Row[tuple[object, ...]]) -> PredictionRecord:
+    return PredictionRecord.model_validate({name: row._mapping[name] for name in _FIELDS})

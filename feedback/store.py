@@ -1,0 +1,30 @@
+"""The feedback store: all its parts over one database."""
+
+from __future__ import annotations
+
+from feedback.corrections import Corrections
+from feedback.leases import Leases
+from feedback.predictions import Predictions
+from feedback.replicas import Replicas
+from feedback.runs import Runs
+
+
+class Store(Predictions, Corrections, Runs, Leases, Replicas):
+    """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
+
+    ``Store(url)`` connects at the first use and again after an outage; :meth:`open` insists on an answer now. Every method
+    raises ``StoreUnavailable`` while the database is away, having written nothing.
+    """
+
+    @classmethod
+    def open(cls, url: str, *, busy_timeout_s: float = 5.0) -> Store:
+        """Return a store that has answered, with its schema made or brought up to date.
+
+        ``busy_timeout_s`` is how long a writer waits for others before it gives up.
+
+        Raises:
+            StoreUnavailable: the address is wrong, the database does not answer, or a newer release wrote it.
+        """
+        store = cls(url, busy_timeout_s=busy_timeout_s)
+        store.prepare()
+        return store
