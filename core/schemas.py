@@ -31,7 +31,10 @@ class PredictRequest(Wire):
     """Body of ``POST /v1/predict``: exactly one of ``text`` and ``texts``."""
 
     text: str | None = Field(None, description="One text; the answer is one prediction.")
-    texts: list[str] | None = Field(None, description="Several texts; the answer lists predictions in the same order.")
+    # One wrong element is enough: collecting a million errors from one body would hold up every other caller for seconds.
+    texts: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None, description="Several texts; the answer lists predictions in the same order."
+    )
     top_k: int | None = Field(None, ge=1, le=10_000, description="How many labels to score, best first; absent scores all.")
     metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the prediction, never interpreted.")
 

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(20_000, ge=1, description="Longest text in characters; longer is refused with 422.")
     batch_max_texts: int = Field(32, ge=1, description="Most texts the engine takes at once.")
     batch_max_tokens: int = Field(4_096, ge=16, description="Most tokens, padding included, the engine takes at once.")
-    queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 503.")
+    queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 429.")
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
     swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")
 

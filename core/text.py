@@ -66,8 +66,12 @@ def _strip_html(text: str) -> str:
     if not _TAG_LIKE.search(text):
         return html.unescape(text)
     stripper = _Stripper()
-    stripper.feed(text)
-    stripper.close()
+    try:
+        stripper.feed(text)
+        stripper.close()
+    except AssertionError:
+        # How the standard parser says that it gives up, e.g. on "<![x[": then it was no HTML, and only entities are resolved.
+        return html.unescape(text)
     return "".join(stripper.parts)
 
 
