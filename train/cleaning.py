@@ -1,0 +1,210 @@
+"""From rows to examples: what was dropped, merged or decided, with row numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, Field
+
+from core.errors import DataError
+from core.text import Split, TextSettings, clean, split_of, text_key
+from feedback.snapshot import Example
+from train.reading import Table
+
+_SHOWN = 10
+_SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "holdout", "eval"), "test"),
+}
+
+
+class Finding(BaseModel):
+    """One kind of trouble: how often, what was done, and the first rows (counted from 1, the header not counted)."""
+
+    what: str
+    count: int
+    action: str
+    rows: list[int]
+
+
+class DataReport(BaseModel):
+    """What a file holds and what was done about it."""
+
+    source: str
+    rows: int = Field(description="Rows in the file.")
+    examples: int = Field(description="Examples that are left.")
+    splits: dict[str, int]
+    labels: dict[str, int]
+    split_from: str = Field(description="`column` when the file says it, `hash` when the text's hash decides.")
+    encoding: str | None
+    findings: list[Finding]
+
+
+@dataclass
+class _Notes:
+    rows: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, what: str, action: str, row: int) -> None:
+        self.rows[(what, action)].append(row + 1)
+
+    def findings(self) -> list[Finding]:
+        return [Finding(what=what, count=len(at), action=action, rows=at[:_SHOWN]) for (what, action), at in self.rows.items()]
+
+
+@dataclass
+class _Row:
+    row: int
+    text: str
+    key: str
+    label: str
+    split: Split | None
+
+
+def to_examples(table: Table, settings: TextSettings) -> tuple[list[Example], DataReport]:
+    """Return the examples of a table and the report.
+
+    Empty rows and rows without a label are dropped. Labels that differ in spaces or case are merged into the commonest
+    spelling. Of equal texts one is kept; where they disagree in label the majority decides and a tie drops the text from
+    training. A text that stands in the test split never stays in another.
+
+    Raises:
+        DataError: when fewer than two labels, or no training rows, are left.
+    """
+    notes = _Notes()
+    rows = _usable_rows(table, settings, notes)
+    _merge_labels(rows, notes)
+    kept = _deduplicate(rows, notes)
+    examples = _assign_splits(kept)
+    labels = Counter(example.label for example in examples)
+    if len(labels) < 2:
+        names = ", ".join(map(repr, labels)) or "none"
+        raise DataError(
+            f"{table.name} has {len(labels)} label ({names}) in {len(examples)} usable rows; a classifier needs two"
+        )
+    examples = _drop_unlearnable(examples, notes)
+    splits = Counter(example.split for example in examples)
+    if not splits["train"]:
+        raise DataError(f"{table.name} has no rows to train on; its splits are: {dict(splits)}")
+    report = DataReport(
+        source=table.name,
+        rows=len(table.frame),
+        examples=len(examples),
+        splits=dict(splits),
+        labels=dict(Counter(example.label for example in examples).most_common()),
+        split_from="column" if any(row.split for row in kept) else "hash",
+        encoding=table.encoding,
+        findings=notes.findings(),
+    )
+    return examples, report
+
+
+def _usable_rows(table: Table, settings: TextSettings, notes: _Notes) -> list[_Row]:
+    splits = table.frame[table.split] if table.split else [None] * len(table.frame)
+    rows = []
+    for place, (text, label, split) in enumerate(zip(table.frame[table.text], table.frame[table.label], splits, strict=True)):
+        if not isinstance(text, str) or not clean(text, settings):
+            notes.add("empty text", "dropped", place)
+            continue
+        if "\x00" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+            notes.add("NUL or lone surrogate in text", "dropped", place)
+            continue
+        name = _label_name(label)
+        if not name:
+            notes.add("no label", "dropped", place)
+            continue
+        known = _SPLITS.get(str(split).strip().casefold()) if isinstance(split, str) else None
+        if table.split and known is None:
+            notes.add("unknown split name", "split decided by the text's hash", place)
+        rows.append(_Row(place, text, text_key(text), name, known))
+    return rows
+
+
+def _label_name(label: object) -> str:
+    if label is None or (isinstance(label, float) and math.isnan(label)):
+        return ""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return " ".join(str(label).split())
+
+
+def _merge_labels(rows: list[_Row], notes: _Notes) -> None:
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        spellings[row.label.casefold()][row.label] += 1
+    for row in rows:
+        # Ties go to the spelling that sorts first, so the outcome does not depend on the order of rows.
+        best = min(spellings[row.label.casefold()].items(), key=lambda item: (-item[1], item[0]))[0]
+        if row.label != best:
+            notes.add("label differs in case only", f"merged into {best!r}", row.row)
+            row.label = best
+
+
+def _deduplicate(rows: list[_Row], notes: _Notes) -> list[_Row]:
+    groups: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.key].append(row)
+    kept = []
+    for group in groups.values():
+        if len(group) == 1:
+            kept.append(group[0])
+            continue
+        strongest = _strongest_split(group)
+        if len({row.split for row in group}) > 1:
+            for row in group:
+                if row.split != strongest:
+                    notes.add("text stands in two splits", f"kept in {strongest} only", row.row)
+        # The labels of the split that stays decide: a holdout row is not overruled by training rows.
+        voters = [row for row in group if row.split == strongest]
+        votes = Counter(row.label for row in voters).most_common()
+        if len(votes) > 1 and votes[0][1] == votes[1][1]:
+            for row in group:
+                notes.add("same text, contradicting labels, no majority", "dropped", row.row)
+            continue
+        chosen = next(row for row in voters if row.label == votes[0][0])
+        kept.append(chosen)
+        for row in group:
+            if row is not chosen and row.label != chosen.label:
+                notes.add("same text, contradicting labels", "majority kept", row.row)
+            elif row is not chosen:
+                notes.add("duplicate text", "one kept", row.row)
+    return sorted(kept, key=lambda row: row.row)
+
+
+def _strongest_split(group: list[_Row]) -> Split | None:
+    for split in ("test", "validation", "train"):
+        if any(row.split == split for row in group):
+            return split
+    return None
+
+
+def _assign_splits(rows: list[_Row]) -> list[Example]:
+    """Splits named by the file stand; what it leaves open is decided by the hash, so it is the same for ever.
+
+    A file without a validation part gives a tenth of its training texts to it; one without a test part, a fifth to that.
+    """
+    named = {row.split for row in rows}
+    whole = None in named and len(named) == 1
+    examples = []
+    for row in rows:
+        split = row.split
+        if split is None:
+            split = split_of(row.key)
+        elif split == "train" and not whole:
+            lacks_test, lacks_validation = "test" not in named, "validation" not in named
+            split = split_of(row.key, test_ratio=0.2 if lacks_test else 0.0, validation_ratio=0.1 if lacks_validation else 0.0)
+        examples.append(Example(row.text, row.key, row.label, split))
+    return examples
+
+
+def _drop_unlearnable(examples: list[Example], notes: _Notes) -> list[Example]:
+    taught = {example.label for example in examples if example.split == "train"}
+    left = []
+    for place, example in enumerate(examples):
+        if example.label in taught:
+            left.append(example)
+        else:
+            notes.add("label has no training rows", "dropped", place)
+    return left

@@ -1,0 +1,60 @@
+"""How long work says where it stands, and how it is told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import RunCancelled
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of a run: ``ratio`` of the whole done (0 to 1), and what is measured of the present stage."""
+
+    stage: str
+    ratio: float
+    loss: float | None = None
+    examples_per_s: float | None = None
+    remaining_s: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+class Stages:
+    """Turns progress within a stage into progress of the whole.
+
+    Each stage has a weight, its rough share of the time; ``cancelled`` is asked at every report.
+    """
+
+    def __init__(self, weights: dict[str, float], report: Report, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._weights = weights
+        self._report = report
+        self._cancelled = cancelled
+        self._total = sum(weights.values())
+        self._began = time.monotonic()
+
+    def at(self, stage: str, ratio: float = 0.0, *, loss: float | None = None, examples_per_s: float | None = None) -> None:
+        """Report that ``ratio`` of ``stage`` is done.
+
+        Raises:
+            RunCancelled: when somebody asked the run to stop.
+        """
+        if self._cancelled():
+            raise RunCancelled(f"the run was stopped while it was at: {stage}")
+        before = 0.0
+        for name, weight in self._weights.items():
+            if name == stage:
+                break
+            before += weight
+        done = min(1.0, (before + self._weights[stage] * min(1.0, ratio)) / self._total)
+        elapsed_s = time.monotonic() - self._began
+        # Below a few percent the extrapolation is noise.
+        remaining_s = elapsed_s * (1.0 - done) / done if done > 0.05 else None
+        self._report(Progress(stage, done, loss, examples_per_s, remaining_s))
+
+
+def silent(_: Progress) -> None:
+    """Report to nobody."""

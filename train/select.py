@@ -1,0 +1,140 @@
+"""Which features to serve: the encoder, n-grams or both, decided on the validation part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from core.bundle import Features
+from core.classifier import Head, softmax
+from train.head import FeatureRows, fit_head, fit_temperature, logits
+from train.measure import log_loss
+
+FloatMatrix = NDArray[np.float32]
+IntVector = NDArray[np.int64]
+Wanted = Literal["auto", "encoder", "ngrams", "both"]
+
+# How much the n-gram head's logits count beside a fine-tuned encoder's. Adding log-probabilities of two linear heads is adding
+# their logits up to a constant per row, so the combination is again one linear layer over both features.
+COMBINATION_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+
+
+class OptionReport(BaseModel):
+    """One way to build the head, as measured on the validation rows (which the head did not see)."""
+
+    name: str
+    features: Features
+    accuracy: float | None = Field(description="On the validation part; null when there is none.")
+    log_loss: float | None
+    fit_s: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to build the head. ``ngram_weight`` is set where an n-gram head was added to a fine-tuned encoder's."""
+
+    name: str
+    features: Features
+    head: Head
+    temperature: float
+    accuracy: float | None
+    log_loss: float | None
+    fit_s: float
+    ngram_weight: float | None = None
+
+    def report(self, *, chosen: bool) -> OptionReport:
+        """Return what a person reads of it."""
+        return OptionReport(
+            name=self.name,
+            features=self.features,
+            accuracy=self.accuracy,
+            log_loss=self.log_loss,
+            fit_s=self.fit_s,
+            chosen=chosen,
+        )
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """All texts as features with class indices and weights; ``train`` and ``validation`` are places of rows."""
+
+    features: FeatureRows
+    labels: IntVector
+    weights: FloatMatrix
+    train: IntVector
+    validation: IntVector
+    classes: int
+
+    def fit(
+        self, kind: Features, places: IntVector, start: Head | None = None, on_step: Callable[[], None] = lambda: None
+    ) -> Head:
+        """Return a head of one kind of features fitted on the rows at ``places``."""
+        rows = self.kind(kind).take(places)
+        return fit_head(
+            rows,
+            self.labels[places],
+            classes=self.classes,
+            weights=self.weights[places],
+            start=start,
+            on_step=lambda *_: on_step(),
+        )
+
+    def kind(self, kind: Features) -> FeatureRows:
+        """Return the features with those left out that ``kind`` does not use."""
+        return self.features.only(encoder=kind != "ngrams", ngrams=kind != "encoder")
+
+
+def judge(rows: HeadRows, name: str, kind: Features, head: Head, fit_s: float, ngram_weight: float | None = None) -> Option:
+    """Return the option with its temperature and its score on the validation part."""
+    places = rows.validation
+    if not len(places):
+        return Option(name, kind, head, 1.0, None, None, fit_s, ngram_weight)
+    scores = logits(head, rows.kind(kind).take(places))
+    right = rows.labels[places]
+    temperature = fit_temperature(scores, right)
+    loss = log_loss(softmax(scores / np.float32(temperature)), right)
+    return Option(name, kind, head, temperature, float((scores.argmax(axis=1) == right).mean()), loss, fit_s, ngram_weight)
+
+
+def fit_option(rows: HeadRows, name: str, kind: Features, on_step: Callable[[], None] = lambda: None) -> Option:
+    """Return a linear head of one kind of features, fitted on the training part and judged on the validation part."""
+    began = time.monotonic()
+    head = rows.fit(kind, rows.train, on_step=on_step)
+    return judge(rows, name, kind, head, time.monotonic() - began)
+
+
+def combine(rows: HeadRows, encoder: Head, ngrams: Head, fit_s: float) -> list[Option]:
+    """Return the fine-tuned encoder's head with the n-gram head added at each of ``COMBINATION_WEIGHTS``."""
+    return [
+        judge(rows, f"full + {weight:g} · ngrams", "both", add_heads(encoder, ngrams, weight), fit_s, weight)
+        for weight in COMBINATION_WEIGHTS
+    ]
+
+
+def add_heads(encoder: Head, ngrams: Head, weight: float) -> Head:
+    """Return one head over both features whose logits are ``encoder + weight · ngrams``."""
+    if ngrams.ngrams is None:
+        raise ValueError("the second head must be one over n-grams")
+    scale = np.float32(weight)
+    return Head(encoder.encoder, scale * ngrams.ngrams, encoder.bias + scale * ngrams.bias)
+
+
+def choose(options: Sequence[Option], wanted: Wanted) -> Option:
+    """Return the option to serve: of those allowed, the most accurate on validation; among equals the least log loss.
+
+    Without validation rows the last allowed one is taken, as options are listed from the plainest to the richest.
+    """
+    allowed = [option for option in options if wanted in ("auto", option.features)]
+    if not allowed:
+        raise ValueError(f"no option has the features {wanted}")
+    judged = [option for option in allowed if option.accuracy is not None and option.log_loss is not None]
+    if not judged:
+        return allowed[-1]
+    return min(judged, key=lambda option: (-(option.accuracy or 0.0), option.log_loss or 0.0))
