@@ -41,4 +41,4 @@ def claim(connection: Connection, key: str, body_sha256: str, answer: Correction
     statement = insert_into(connection, idempotency).on_conflict_do_nothing(index_elements=["key"])
     body = answer.model_dump(mode="json")
     values = {"key": key, "body_sha256": body_sha256, "answer": body, "created_at": answer.created_at}
-    return connection.execute(statement.values(values)).rowcount == 1
+    return connection.execute(statement.values(values).returning(idempotency.c.key)).first() is not None

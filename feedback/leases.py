@@ -29,7 +29,7 @@ class Leases(Database):
                 set_={"holder": statement.excluded.holder, "expires_at": statement.excluded.expires_at},
                 where=or_(leases.c.holder == holder, leases.c.expires_at <= moment),
             )
-            return connection.execute(statement).rowcount == 1
+            return connection.execute(statement.returning(leases.c.name)).first() is not None
 
     def release_lease(self, name: str, holder: str) -> None:
         """Give the lease up; somebody else's is left alone."""
