@@ -145,7 +145,8 @@ def _translated() -> Iterator[None]:
     except (sql.DBAPIError, sql.TimeoutError, sqlite3.Error, Timeout, OSError) as error:
         reason = _reason(error)
         raise StoreUnavailable(
-            f"the feedback store does not answer ({reason}); nothing was written, try again", reason=reason
+            f"the feedback store does not answer ({reason}); try again, with the same idempotency key where there is one",
+            reason=reason,
         ) from error
 
 

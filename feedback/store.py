@@ -13,7 +13,8 @@ class Store(Predictions, Corrections, Runs, Leases, Replicas):
     """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
 
     ``Store(url)`` connects at the first use and again after an outage; :meth:`open` insists on an answer now. Every method
-    raises ``StoreUnavailable`` while the database is away, having written nothing.
+    raises ``StoreUnavailable`` while the database is away, having written nothing, unless the connection broke in the middle of
+    the commit; what may be sent twice therefore has a key or an id of its own.
     """
 
     @classmethod

@@ -19,7 +19,8 @@ _Moment = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     """Create every table."""
-    _create_feedback()
+    _create_predictions()
+    _create_corrections()
     _create_learning()
     _create_coordination()
 
@@ -30,7 +31,7 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _create_feedback() -> None:
+def _create_predictions() -> None:
     op.create_table(
         "predictions",
         sa.Column("prediction_id", sa.String(200), nullable=False),
@@ -46,6 +47,9 @@ def _create_feedback() -> None:
     )
     op.create_index("ix_predictions_text_key", "predictions", ["text_key"])
     op.create_index("ix_predictions_model_version", "predictions", ["model_version"])
+
+
+def _create_corrections() -> None:
     op.create_table(
         "corrections",
         sa.Column("sequence", _Sequence, autoincrement=True, nullable=False),
