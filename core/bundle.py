@@ -92,7 +92,8 @@ class Lineage(Strict):
     """Where a bundle comes from."""
 
     parent: str | None = Field(description="The version it was trained from.")
-    snapshot: str = Field(description="Hash of the examples it saw.")
+    dataset: str = Field(description="Hash of the base data set.")
+    snapshot: str = Field(description="Hash of the examples it saw: base data and corrections.")
     run: str | None
     speed: Literal["head", "full"]
     seed: int

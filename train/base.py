@@ -73,6 +73,14 @@ class Base:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
+def token_embeddings(base: Base) -> nn.Embedding:
+    """Return the layer that turns token ids into vectors."""
+    layer = base.encoder.transformer.get_input_embeddings()  # type: ignore[operator] # nn.Module hides the method
+    if not isinstance(layer, nn.Embedding):
+        raise EncoderError(f"{base.name} has token embeddings of the type {type(layer).__name__}, which cannot be trained here")
+    return layer
+
+
 def bundled_folder() -> Path:
     """Return the folder of the bundled MiniLM.
 

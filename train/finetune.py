@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from core.batches import plan_batches
 from core.classifier import Head
-from train.base import Base
+from train.base import Base, token_embeddings
 from train.head import FloatMatrix, IntVector
 from train.tensors import embed_ids, pad
 
@@ -34,6 +34,7 @@ class FinetuneSettings:
     warmup_ratio: float = 0.1
     batch_texts: int = 32
     clip_norm: float = 1.0
+    label_smoothing: float = 0.0
     patience_epochs: int = 1
     seed: int = 0
 
@@ -68,7 +69,7 @@ def shuffled_batches(lengths: Sequence[int], *, batch_texts: int, random: np.ran
         places = order[start : start + pool]
         planned = plan_batches([lengths[place] for place in places], max_texts=batch_texts, max_tokens=1 << 30)
         batches.extend([int(places[row]) for row in batch] for batch in planned)
-    random.shuffle(batches)  # type: ignore[arg-type] # numpy shuffles any mutable sequence in place
+    random.shuffle(batches)
     return batches
 
 
@@ -102,7 +103,7 @@ def finetune(
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(head.encoder.T))
         linear.bias.copy_(torch.from_numpy(head.bias))
-    tokens = base.encoder.transformer.get_input_embeddings()
+    tokens = token_embeddings(base)
     tokens.weight.requires_grad_(train_embeddings)
 
     parameters = [p for p in (*base.encoder.parameters(), *linear.parameters()) if p.requires_grad]
@@ -120,7 +121,9 @@ def finetune(
         base.encoder.train()
         for batch in shuffled_batches(lengths, batch_texts=settings.batch_texts, random=random):
             scores = linear(base.encoder(*pad([train.ids[place] for place in batch])))  # (b, c)
-            losses = nn.functional.cross_entropy(scores, labels[batch], reduction="none")
+            losses = nn.functional.cross_entropy(
+                scores, labels[batch], reduction="none", label_smoothing=settings.label_smoothing
+            )
             loss = (losses * weights[batch]).mean()
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)

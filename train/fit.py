@@ -1,0 +1,336 @@
+"""One fit, top to bottom: snapshot → features → heads → (fine-tuning) → export → measured, sealed bundle."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle import Features, Manifest, Parity, Variant, Vocabulary, read_manifest
+from core.classifier import Head, softmax
+from core.labels import LabelSet
+from core.ngrams import Ngrams
+from core.settings import Speed
+from core.text import TextSettings
+from feedback.snapshot import Snapshot
+from train.assemble import Origin, Parts, write_bundle
+from train.base import Base, load_base
+from train.encode import EmbeddingCache, ExportedEncoder
+from train.export import choose_variant, compare, export_encoder
+from train.finetune import FinetuneSettings, Step, TokenRows, finetune
+from train.head import FeatureRows, logits
+from train.measure import summary
+from train.progress import Stages
+from train.rows import Rows, token_limit
+from train.select import HeadRows, Option, OptionReport, Wanted, add_heads, choose, combine, fit_option, judge
+from train.vectorise import fit_ngrams, ngram_rows
+from train.vocabulary import extend_vocabulary
+
+FloatMatrix = NDArray[np.float32]
+
+# Rough shares of the time, for the progress bar alone.
+STAGES: dict[Speed, dict[str, float]] = {
+    "head": {"load": 5, "encode": 45, "fit": 35, "export": 10, "measure": 5},
+    "full": {"load": 3, "encode": 10, "fit": 10, "finetune": 60, "export": 10, "measure": 7},
+}
+_SAMPLE_TEXTS = 64
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What to fit. ``base`` is a folder or hub id, None for the parent's encoder or, without a parent, the bundled one."""
+
+    speed: Speed = "head"
+    features: Wanted = "auto"
+    base: str | None = None
+    seed: int = 0
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The version a fit starts from."""
+
+    version: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Folders of a fit: ``cache`` outlives it, ``staging`` receives the bundle; both on the disk of the registry."""
+
+    cache: Path
+    staging: Path
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A sealed bundle in ``folder`` and how it came about."""
+
+    folder: Path
+    manifest: Manifest
+    options: list[OptionReport]
+    seconds: dict[str, float]
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.monotonic)
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._since, 2)
+        self._since = now
+
+
+def fit(
+    snapshot: Snapshot,
+    dataset: str,
+    request: FitRequest,
+    place: Workplace,
+    stages: Stages,
+    *,
+    parent: Parent | None = None,
+    run: str | None = None,
+) -> Fitted:
+    """Return a bundle fitted on the training part of ``snapshot`` and measured on its test part.
+
+    Args:
+        snapshot: the examples; the test part is touched only to measure.
+        dataset: hash of the base data set in it, for the lineage.
+        request: what to fit.
+        place: where files go.
+        stages: hears of progress, and may cancel.
+        parent: the version whose encoder is taken on, if any.
+        run: id of the run, for the lineage.
+
+    Raises:
+        RunCancelled: when ``stages`` says so.
+        EncoderError, BundleError: when the encoder cannot be loaded, or its export is not its equal.
+    """
+    clock = _Clock()
+    stages.at("load")
+    settings = TextSettings.model_validate({})
+    rows = Rows.of(snapshot.examples, LabelSet.of(e.label for e in snapshot.of_split("train")), settings)
+    fitter = _Fitter(rows, request, place, stages, clock, parent)
+    if request.features == "ngrams":
+        fitter.fit_ngrams_alone()
+    elif request.speed == "head":
+        fitter.fit_head_speed()
+    else:
+        fitter.fit_full_speed()
+    return fitter.finish(snapshot, dataset, run)
+
+
+class _Fitter:
+    """The state of one fit; each method is a stage."""
+
+    def __init__(
+        self, rows: Rows, request: FitRequest, place: Workplace, stages: Stages, clock: _Clock, parent: Parent | None
+    ) -> None:
+        self.rows, self.request, self.place, self.stages, self.clock = rows, request, place, stages, clock
+        self.parent = parent
+        self.cache = EmbeddingCache(place.cache)
+        self.encoder: ExportedEncoder | None = None
+        self.max_tokens = 64
+        self.options: list[Option] = []
+        self.chosen: Option | None = None
+        self.head: Head | None = None
+        self.ngrams: Ngrams = fit_ngrams(
+            rows.pick(rows.train), longest=rows.longest_ngram(), min_documents=rows.least_documents()
+        )
+        self.ngram_rows = ngram_rows(self.ngrams, rows.texts)
+
+    def fit_ngrams_alone(self) -> None:
+        """Fit the linear floor and nothing else."""
+        heads = self._head_rows(None)
+        self.options = [fit_option(heads, "ngrams", "ngrams", self._beat)]
+        self._settle(heads)
+
+    def fit_head_speed(self) -> None:
+        """Fit linear heads on the features of an encoder that stays as it is."""
+        self.encoder = self._given_encoder()
+        heads = self._head_rows(self._embed(self.encoder, "fp32"))
+        kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
+        for name, kind in kinds.items():
+            self.options.append(fit_option(heads, name, kind, self._beat))
+        self._settle(heads)
+
+    def fit_full_speed(self) -> None:
+        """Fit heads, fine-tune the encoder from the probe, and combine it with the n-gram head."""
+        source = str(self.parent.folder / "encoder") if self.parent and self._parent_encoder() else None
+        base = load_base(self.request.base or source)
+        vocabulary = self._extend(base)
+        before = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], vocabulary).keep(self.place.cache)
+        self.encoder = before
+        frozen = self._head_rows(self._embed(before, "fp32"))
+        self.stages.at("fit")
+        floor = fit_option(frozen, "ngrams", "ngrams", self._beat)
+        probe = fit_option(frozen, "encoder, frozen", "encoder", self._beat)
+        both = fit_option(frozen, "encoder, frozen + ngrams", "both", self._beat)
+        self.clock.lap("fit")
+
+        tuned_head = self._finetune(base, before, probe.head, train_embeddings=vocabulary is not None)
+        self.stages.at("export")
+        tuned = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], vocabulary).keep(self.place.cache)
+        self.clock.lap("export")
+        heads = self._head_rows(self._embed(tuned, "fp32", stage="export"))
+        alone = self._judge(heads, "full", tuned_head)
+        mixed = combine(heads, tuned_head, floor.head, floor.fit_s)
+        self.options = [floor, probe, both, alone, *mixed]
+        self.encoder = tuned
+        chosen = choose(self.options, self.request.features)
+        if chosen in (probe, both):
+            # Fine-tuning did not pay: the frozen encoder is served, and its rows are the ones to refit on.
+            self.encoder, heads = before, frozen
+        self._settle(heads)
+
+    def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:
+        """Choose the engine variant by parity, measure on the test part, and seal the bundle."""
+        chosen, head = self.chosen, self.head
+        if chosen is None or head is None:
+            raise RuntimeError("finish follows a fit")
+        self.stages.at("measure")
+        folder = Path(tempfile.mkdtemp(dir=self.place.staging, prefix="bundle-"))
+        uses_encoder = chosen.features != "ngrams"
+        encoder = self.encoder if uses_encoder else None
+        parity, serving, scores = self._parity(head, chosen, encoder)
+        measured = summary(scores, self.rows.labels[self.rows.test])
+        if chosen.accuracy is not None and chosen.log_loss is not None:
+            measured |= {"validation_accuracy": chosen.accuracy, "validation_log_loss": chosen.log_loss}
+        self.clock.lap("measure")
+        parts = Parts(
+            head=head,
+            temperature=chosen.temperature,
+            features=chosen.features,
+            ngrams=self.ngrams if chosen.features != "encoder" else None,
+            encoder=encoder,
+            max_tokens=self.max_tokens,
+            parity=parity,
+            serving=serving,
+            metrics=measured,
+            seconds=dict(self.clock.seconds),
+        )
+        options = [option.report(chosen=option is chosen) for option in self.options]
+        origin = Origin(snapshot.hash, dataset, run, self.parent.version if self.parent else None)
+        manifest = write_bundle(folder, parts, self.rows, self.request, origin, options)
+        return Fitted(folder, manifest, options, dict(self.clock.seconds))
+
+    def _parent_encoder(self) -> ExportedEncoder | None:
+        if self.parent is None or self.request.base is not None:
+            return None
+        return ExportedEncoder.of_bundle(self.parent.folder, read_manifest(self.parent.folder))
+
+    def _given_encoder(self) -> ExportedEncoder:
+        known = self._parent_encoder()
+        if known is not None:
+            self.max_tokens = known.facts.max_positions
+            self.clock.lap("load")
+            return known
+        base = load_base(self.request.base)
+        self._limit_tokens(base)
+        kept = ExportedEncoder.of_cache(self.place.cache, base.digest())
+        if kept is None:
+            kept = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], None).keep(self.place.cache)
+        self.clock.lap("load")
+        return kept
+
+    def _extend(self, base: Base) -> Vocabulary | None:
+        vocabulary = extend_vocabulary(base, self.rows.pick(self.rows.train))
+        self._limit_tokens(base)
+        self.clock.lap("load")
+        return vocabulary
+
+    def _limit_tokens(self, base: Base) -> None:
+        encodings = base.tokenizer.encode_batch(self.rows.pick(self.rows.train[:5000]))
+        self.max_tokens = token_limit([len(encoding.ids) for encoding in encodings], base.max_positions)
+
+    def _embed(self, encoder: ExportedEncoder, variant: Variant, *, stage: str = "encode") -> FloatMatrix:
+        # A little past what is needed: test rows are embedded along, to be measured later.
+        embeddings = self.cache.embed(
+            encoder,
+            self.rows.texts,
+            max_tokens=self.max_tokens,
+            variant=variant,
+            on_share=lambda share: self.stages.at(stage, share),
+        )
+        self.clock.lap("encode")
+        return embeddings
+
+    def _head_rows(self, embeddings: FloatMatrix | None) -> HeadRows:
+        rows = self.rows
+        return HeadRows(
+            FeatureRows(embeddings, self.ngram_rows), rows.labels, rows.weights, rows.train, rows.validation, len(rows.names)
+        )
+
+    def _judge(self, heads: HeadRows, name: str, head: Head) -> Option:
+        return judge(heads, name, "encoder", head, self.clock.seconds.get("finetune", 0.0))
+
+    def _finetune(self, base: Base, tokens: ExportedEncoder, head: Head, *, train_embeddings: bool) -> Head:
+        ids = tokens.tokenize(self.rows.texts, max_tokens=self.max_tokens)
+
+        def part(places: NDArray[np.int64]) -> TokenRows:
+            return TokenRows([ids[place] for place in places], self.rows.labels[places], self.rows.weights[places])
+
+        def report(step: Step) -> None:
+            self.stages.at("finetune", step.ratio, loss=step.loss, examples_per_s=step.examples_per_s)
+
+        rows, settings = self.rows, self.request.finetune
+        tuned = finetune(
+            base, head, part(rows.train), part(rows.validation), settings, train_embeddings=train_embeddings, on_step=report
+        )
+        self.clock.lap("finetune")
+        return tuned
+
+    def _settle(self, heads: HeadRows) -> None:
+        """Choose, then refit what is linear on training and validation rows together.
+
+        The temperature stays the one fitted for rows the head had not seen.
+        """
+        self.stages.at("fit", 0.9)
+        chosen = choose(self.options, self.request.features)
+        self.chosen = chosen
+        if not len(self.rows.validation):
+            self.head = chosen.head
+        elif chosen.ngram_weight is not None:
+            ngrams = heads.fit("ngrams", self.rows.learnable, on_step=self._beat)
+            tuned = next(option.head for option in self.options if option.name == "full")
+            self.head = add_heads(tuned, ngrams, chosen.ngram_weight)
+        elif chosen.name == "full":
+            self.head = chosen.head
+        else:
+            self.head = heads.fit(chosen.features, self.rows.learnable, start=chosen.head, on_step=self._beat)
+        self.clock.lap("fit")
+
+    def _beat(self) -> None:
+        self.stages.at("fit", 0.5)
+
+    def _parity(
+        self, head: Head, chosen: Option, encoder: ExportedEncoder | None
+    ) -> tuple[Parity | None, Variant, FloatMatrix]:
+        """Return parity, the variant to serve, and its probabilities (n, c) on the test rows."""
+        test, scale = self.rows.test, np.float32(chosen.temperature)
+        truth = self.rows.labels[test]
+        by_variant: dict[Variant, FloatMatrix] = {}
+        for variant in ("fp32", "int8"):
+            embeddings = self._embed_test(encoder, variant) if encoder is not None else None
+            by_variant[variant] = logits(head, FeatureRows(embeddings, self.ngram_rows[test])) / scale
+            if encoder is None:
+                return None, "fp32", softmax(by_variant[variant])
+        if encoder is None:
+            raise RuntimeError("unreachable")
+        gap = encoder.facts.encoder_gap
+        parities = {name: compare(by_variant["fp32"], scores, truth, encoder_gap=gap) for name, scores in by_variant.items()}
+        serving = choose_variant(parities)
+        return parities[serving], serving, softmax(by_variant[serving])
+
+    def _embed_test(self, encoder: ExportedEncoder, variant: Variant) -> FloatMatrix:
+        test = self.rows.pick(self.rows.test)
+        report: Callable[[float], None] = lambda share: self.stages.at("measure", share)  # noqa: E731 - one expression
+        return self.cache.embed(encoder, test, max_tokens=self.max_tokens, variant=variant, on_share=report)

@@ -1,0 +1,107 @@
+"""``hone train``: from a labelled file to a registered version."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from core.bundle import Parity, Vocabulary
+from core.gate import GateDecision
+from core.registry import Registry
+from core.settings import Settings, Speed
+from core.text import TextSettings
+from feedback.examples import save_examples
+from feedback.snapshot import BaseDataset, build_snapshot
+from train.cleaning import DataReport, to_examples
+from train.finetune import FinetuneSettings
+from train.fit import STAGES, FitRequest, Fitted, Workplace, fit
+from train.judging import judge_candidate
+from train.progress import Report, Stages, silent
+from train.reading import read_table
+from train.select import OptionReport, Wanted
+
+SAMPLE = Path(__file__).parent / "data" / "reviews.csv"
+
+
+@dataclass(frozen=True)
+class TeachRequest:
+    """What to teach. ``data`` None is the package's own sample of product reviews."""
+
+    data: Path | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    base: str | None = None
+    speed: Speed = "head"
+    features: Wanted = "auto"
+    seed: int = 0
+    promote: bool = True
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+
+
+class TeachReport(BaseModel):
+    """What came of it."""
+
+    version: str
+    promoted: bool
+    decision: GateDecision
+    data: DataReport
+    options: list[OptionReport]
+    metrics: dict[str, float]
+    parity: Parity | None
+    vocabulary: Vocabulary | None
+    seconds: dict[str, float]
+
+
+def teach(settings: Settings, request: TeachRequest, progress: Report = silent) -> TeachReport:
+    """Train on a file, ask the gate, register, and promote if the gate agrees; return what happened.
+
+    Raises:
+        DataError: when the file is refused.
+        EncoderError, BundleError: when the base encoder cannot be loaded or exported.
+    """
+    home = settings.home
+    home.prepare()
+    table = read_table(request.data or SAMPLE, text_column=request.text_column, label_column=request.label_column)
+    examples, data = to_examples(table, TextSettings.model_validate({}))
+    dataset = BaseDataset.of(examples)
+    snapshot = build_snapshot(examples, [], dataset.labels, settings.correction_weight)
+    registry = Registry(home.registry)
+    champion = registry.aliases().champion
+    staging = Path(tempfile.mkdtemp(dir=home.runs, prefix="teach-"))
+    try:
+        fitted = fit(
+            snapshot,
+            dataset.hash,
+            FitRequest(request.speed, request.features, request.base, request.seed, request.finetune),
+            Workplace(home.cache, staging),
+            Stages(STAGES[request.speed], progress),
+        )
+        decision = judge_candidate(fitted.folder, champion, registry, snapshot, settings)
+        save_examples(home.datasets, examples)
+        snapshot.save(home.snapshots)
+        version = registry.register(fitted.folder, decision, by="train", why=f"taught from {data.source}")
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    promoted = request.promote and decision.promote
+    if promoted:
+        registry.promote(version, by="gate", why=decision.summary)
+    return _report(version, fitted, decision, data, promoted=promoted)
+
+
+def _report(version: str, fitted: Fitted, decision: GateDecision, data: DataReport, *, promoted: bool) -> TeachReport:
+    manifest = fitted.manifest
+    return TeachReport(
+        version=version,
+        promoted=promoted,
+        decision=decision,
+        data=data,
+        options=fitted.options,
+        metrics=manifest.metrics,
+        parity=manifest.parity,
+        vocabulary=manifest.encoder.vocabulary if manifest.encoder else None,
+        seconds=fitted.seconds,
+    )
