@@ -1,0 +1,7 @@
+"""The command `hone`."""
+
+from __future__ import annotations
+
+from deploy.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,210 @@
+"""All parts of the local stack, started in order and ended in the opposite one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol
+
+from core.errors import HoneError, StackError
+from core.registry import Registry
+from core.settings import Settings
+from deploy.client import ServiceClient
+from deploy.stack.cluster import Cluster, ray_environment, short_folder
+from deploy.stack.guard import MARK, start_guard
+from deploy.stack.learner import Learner
+from deploy.stack.preflight import Trace, check_port, leave_trace, locked, mend
+from deploy.stack.readiness import wait_until_answering
+
+if TYPE_CHECKING:
+    from train.progress import Progress
+    from train.teach import TeachReport
+
+_logger = logging.getLogger("hone.stack")
+
+_READY_WITHIN_S = 120.0
+_WATCH_EVERY_S = 0.5
+_GUARD_ENDS_WITHIN_S = 15.0
+_PROBE_TEXT = "Is anybody there?"
+
+
+class Screen(Protocol):
+    """Where the stack says what it does."""
+
+    def say(self, sentence: str) -> None:
+        """Show one sentence."""
+
+    def teaching(self, progress: Progress) -> None:
+        """Show how far the first training is."""
+
+    def taught(self, report: TeachReport) -> None:
+        """Show what the first training led to."""
+
+    def answering(self, version: str) -> None:
+        """Show how to use what now answers."""
+
+
+def run_stack(settings: Settings, screen: Screen) -> None:
+    """Start the stack, return when SIGINT or SIGTERM has ended it; whatever happens, nothing it started is left.
+
+    Must run in the main thread of its process.
+
+    Raises:
+        HomeUnusable, HomeLocked, PortInUse: before anything was started.
+        StackError: when Ray, the service or the cluster fails.
+        HoneError: when there is no version yet and the first training is refused.
+    """
+    with ending_on_signals(), ExitStack() as parts:
+        try:
+            _start(settings, screen, parts)
+        except KeyboardInterrupt:
+            screen.say("stopping …")
+
+
+def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
+    home = settings.home
+    home.prepare()
+    parts.enter_context(locked(home))
+    check_port(settings.host, settings.port)
+    for sentence in mend(home):
+        screen.say(f"mended: {sentence}")
+    folder = parts.enter_context(_guarded(settings))
+    registry = Registry(home.registry)
+    if registry.aliases().champion is None:
+        _teach(settings, screen)
+    cluster = Cluster(settings, folder)
+    _on_end(parts, cluster.stop)
+    screen.say("starting Ray" if not settings.ray_address else f"joining the Ray cluster at {settings.ray_address}")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(home.metrics)
+    with _logs_kept(folder, home.logs / "ray"):
+        cluster.start()
+        # Ray takes over SIGTERM when it starts.
+        _take_signals()
+        screen.say("starting the service")
+        learner = Learner(settings, ray_address=cluster.address, metrics_dir=home.metrics)
+        # At the end the learner is asked first and waited for last, so that it ends while the service does.
+        _on_end(parts, learner.wait)
+        _start_service(settings, home.metrics, parts)
+        client = ServiceClient(settings)
+        wait_until_answering(client, _PROBE_TEXT, timeout_s=_READY_WITHIN_S, check=lambda: _check(cluster))
+        screen.answering(str(registry.aliases().champion))
+        # Only now: its imports would take the cores from the first answer.
+        _on_end(parts, learner.ask_to_stop)
+        learner.start()
+        _watch(cluster, learner, screen)
+
+
+def _teach(settings: Settings, screen: Screen) -> None:
+    from deploy.stack.first import teach_default
+
+    report = teach_default(settings, screen.teaching)
+    screen.taught(report)
+    if Registry(settings.home.registry).aliases().champion is None:
+        raise StackError(f"the first version was not promoted ({report.decision.summary}), so there is nothing to serve")
+
+
+def _start_service(settings: Settings, metrics_dir: Path, parts: ExitStack) -> None:
+    from serve.service import start_service, stop_service
+
+    _on_end(parts, stop_service)
+    try:
+        start_service(settings, metrics_dir=metrics_dir)
+    except HoneError:
+        raise
+    except Exception as error:
+        # Ray Serve raises RuntimeError, RayError and more here; none of them says anything to a newcomer.
+        raise StackError(f"the service does not start ({type(error).__name__}); look into {settings.home.logs}") from error
+
+
+def _watch(cluster: Cluster, learner: Learner, screen: Screen) -> None:
+    while True:
+        threading.Event().wait(_WATCH_EVERY_S)
+        _check(cluster)
+        code = learner.keep_alive()
+        if code is not None:
+            screen.say(f"the learner ended with code {code} and is started again; see logs/learner.log")
+
+
+def _check(cluster: Cluster) -> None:
+    dead = cluster.dead()
+    if dead:
+        raise StackError(f"Ray's {', '.join(dead)} ended by itself; its logs are kept in logs/ray of the state folder")
+
+
+@contextmanager
+def _guarded(settings: Settings) -> Iterator[Path]:
+    """Mark all processes started from here on, and have a guard end them when this process is gone."""
+    folder = short_folder()
+    mark = secrets.token_hex(16)
+    guard = start_guard(mark, folder, os.getpid(), os.environ)
+    os.environ |= {MARK: mark, **(ray_environment() if not settings.ray_address else {})}
+    leave_trace(settings.home, Trace(mark=mark, pid=os.getpid(), folder=folder))
+    try:
+        yield folder
+    finally:
+        if guard.stdin is not None:
+            guard.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            guard.wait(timeout=_GUARD_ENDS_WITHIN_S)
+
+
+@contextmanager
+def _logs_kept(folder: Path, kept: Path) -> Iterator[None]:
+    """Copy Ray's logs out of the folder that will be removed, if what follows fails."""
+    try:
+        yield
+    except Exception:
+        shutil.rmtree(kept, ignore_errors=True)
+        with suppress(OSError, shutil.Error):
+            shutil.copytree(folder / "session_latest" / "logs", kept, ignore_dangling_symlinks=True)
+        raise
+
+
+def _on_end(parts: ExitStack, action: Callable[[], None]) -> None:
+    """Have ``action`` run at the end; its failure must not keep the other parts from being ended."""
+
+    def act() -> None:
+        try:
+            action()
+        except Exception:
+            # The guard ends whatever this one could not.
+            _logger.warning("a part of the stack did not end in order", exc_info=True)
+
+    parts.callback(act)
+
+
+def _take_signals() -> None:
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # A second signal means now: this process ends on the spot, and its guard ends all others.
+    signal.signal(signal.SIGINT, _end_now)
+    signal.signal(signal.SIGTERM, _end_now)
+    raise KeyboardInterrupt
+
+
+def _end_now(_number: int, _frame: FrameType | None) -> None:
+    os._exit(130)
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; put the former handlers back at the end."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    _take_signals()
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
