@@ -1,0 +1,85 @@
+"""The ASGI application of one replica.
+
+::
+
+    Edge (id, deadline, errors, counts) ─► Router ─┬─ /v1/predict   PredictRoute, straight on ASGI
+                                                   └─ the rest      FastAPI
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.errors import HoneError
+from serve.edge import Edge
+from serve.lifecycle import running
+from serve.openapi import document
+from serve.parts import Parts
+from serve.routes_console import console_router
+from serve.routes_corrections import corrections_router
+from serve.routes_models import models_router
+from serve.routes_predict import PATH as PREDICT_PATH
+from serve.routes_predict import PredictRoute
+from serve.routes_runs import runs_router
+from serve.routes_status import status_router
+from serve.statuses import answer_error
+
+
+def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
+    """Return the application over ``parts``; its lifespan starts and ends their work.
+
+    ``proxied`` says that a proxy in front repeats the request's ``x-request-id`` in the answer.
+    """
+    ordinary = _ordinary_routes(parts)
+
+    @asynccontextmanager
+    async def lifespan(_: ASGIApp) -> AsyncIterator[None]:
+        async with running(parts):
+            yield
+
+    hot = Route(PREDICT_PATH, PredictRoute(parts.predictor, parts.settings), methods=["POST"])
+    router = Router([hot, Mount("", ordinary)], lifespan=lifespan)
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        # With an application named, Starlette's routes raise what they cannot answer instead of answering it in plain text.
+        scope["app"] = ordinary
+        await router(scope, receive, send)
+
+    return Edge(inner, parts.metrics, timeout_s=parts.settings.request_timeout_s, proxied=proxied)
+
+
+def _ordinary_routes(parts: Parts) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    routers = (corrections_router(parts), models_router(parts), runs_router(parts), status_router(parts), console_router())
+    for router in routers:
+        app.include_router(router)
+    specification: dict[str, Any] = document(app.routes, _release())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        return specification
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return answer_error(error, request.scope)
+
+    for kind in (HoneError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
+    return app
+
+
+def _release() -> str:
+    try:
+        return version("hone")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,87 @@
+"""The outermost layer: a request's id, deadline, measurement, and the promise that every error has one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import DeadlineExceeded
+from core.metrics import Metrics
+from serve.statuses import answer_error
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_CLIENT_LEFT = 499
+
+_logger = logging.getLogger("hone.serve")
+
+
+class Edge:
+    """Wraps ``app``.
+
+    ``proxied`` says that a proxy in front repeats the request's own ``x-request-id`` in the answer, as Ray Serve's does; then
+    it is added here only where it differs.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, timeout_s: float, proxied: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._proxied = proxied
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong inside becomes an answer too."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send, proxied=self._proxied)
+        deadline = asyncio.timeout(self._timeout_s)
+        try:
+            async with deadline:
+                await self._app(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = _CLIENT_LEFT
+        except Exception as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                error = DeadlineExceeded(f"the answer was not ready within {self._timeout_s:g} s")
+            if not exchange.started:
+                await answer_error(error, scope)(scope, receive, exchange.send)
+            elif "hone.code" not in scope:
+                _logger.exception("an answer broke off", extra={"request_id": scope["hone.request_id"]})
+        finally:
+            self._measure(scope, exchange.status)
+
+    def _measure(self, scope: Scope, status: int) -> None:
+        route = str(scope.get("hone.route") or getattr(scope.get("route"), "path", "unmatched"))
+        self._metrics.count("hone_requests_total", route=route, status=str(status))
+        self._metrics.observe("hone_request_seconds", perf_counter() - scope["hone.started"], route=route)
+        if "hone.code" in scope:
+            self._metrics.count("hone_refused_total", code=scope["hone.code"])
+
+
+class _Exchange:
+    """One request and its answer; leaves what others need in ``scope`` under ``hone.…``."""
+
+    def __init__(self, scope: Scope, send: Send, *, proxied: bool) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        self._id = given if _SANE_ID.fullmatch(given) else uuid4().hex.encode()
+        self._adds_id = not proxied or self._id != given
+        self._send = send
+        self.started = False
+        # What is counted when the caller leaves before there is an answer.
+        self.status = _CLIENT_LEFT
+        scope["hone.request_id"] = self._id.decode("ascii")
+        scope["hone.started"] = perf_counter()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            if self._adds_id:
+                message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", self._id)]}
+        await self._send(message)

@@ -1,0 +1,114 @@
+"""What a replica tells the others about itself, and what it learns from the store about all: once a second, off every path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.errors import StoreUnavailable
+from core.schemas import RunAnswer
+from feedback.corrections import Outcomes
+from feedback.replicas import ReplicaReport
+from feedback.store import Store
+from serve.parts import Parts
+
+_PERIOD_S = 1.0
+_GAUGES_EVERY = 5
+# Longer than a few periods, so that one late beat does not hide a living replica.
+REPLICA_MAX_AGE_S = 10.0
+
+_logger = logging.getLogger("hone.serve")
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """What the store knows that is shown to people; all of it read in one go."""
+
+    replicas: list[ReplicaReport]
+    outcomes: Mapping[str, Outcomes]
+    corrections: int
+    confirmations: int
+    last_run: RunAnswer | None
+
+
+def read_view(store: Store) -> StoreView:
+    """Return what the store knows now."""
+    return StoreView(
+        replicas=store.replicas(REPLICA_MAX_AGE_S),
+        outcomes=store.label_outcomes(),
+        corrections=store.correction_count(kind="correction"),
+        confirmations=store.correction_count(kind="confirmation"),
+        last_run=store.last_run(),
+    )
+
+
+def own_report(parts: Parts) -> ReplicaReport:
+    """Return what this replica has to say of itself."""
+    slot = parts.slot
+    version = slot.current.version if slot.current else None
+    if slot.candidate:
+        return ReplicaReport(parts.replica_id, version, "loading", slot.candidate)
+    if slot.refusal:
+        return ReplicaReport(parts.replica_id, version, "failed", slot.refusal.version, slot.refusal.reason)
+    return ReplicaReport(parts.replica_id, version, "serving" if version else "starting")
+
+
+class Heartbeat:
+    """Reports ``parts`` to the store and keeps the gauges that come from the store; a store that is away does no harm."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._beats = 0
+        self._up: bool | None = None
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(_PERIOD_S)
+
+    async def beat(self) -> None:
+        """Report once and, every few times, refresh the gauges."""
+        store = self._parts.store
+        try:
+            await store.call(Store.report_replica, own_report(self._parts))
+            if self._beats % _GAUGES_EVERY == 0:
+                self._show(await store.call(read_view))
+            self._note(up=True)
+        except StoreUnavailable as error:
+            self._note(up=False, why=error.message)
+        except Exception:
+            # A defect of the store's must not end the beat: readiness and the gauges hang on it.
+            _logger.exception("the heartbeat failed")
+            self._note(up=False, why="see the error before this line")
+        self._beats += 1
+
+    async def stop(self) -> None:
+        """Take this replica off the list, if the store answers."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._parts.store.call(Store.forget_replica, self._parts.replica_id)
+        except (StoreUnavailable, TimeoutError):
+            _logger.info("the feedback store was not told of this replica's end; it forgets it by itself")
+
+    def _show(self, view: StoreView) -> None:
+        metrics = self._parts.metrics
+        for version, outcome in view.outcomes.items():
+            metrics.set("hone_labelled", outcome.right, version=version, outcome="right")
+            metrics.set("hone_labelled", outcome.wrong, version=version, outcome="wrong")
+            metrics.set("hone_live_accuracy_ratio", outcome.right / (outcome.right + outcome.wrong), version=version)
+        counts = dict.fromkeys(("starting", "loading", "serving", "failed"), 0)
+        for replica in view.replicas:
+            counts[replica.state] += 1
+        for state, count in counts.items():
+            metrics.set("hone_replicas", count, state=state)
+
+    def _note(self, *, up: bool, why: str = "") -> None:
+        self._parts.metrics.set("hone_store_up", float(up))
+        if self._up is not False and not up:
+            _logger.warning("the feedback store is away: %s", why)
+        elif self._up is False and up:
+            _logger.info("the feedback store is back")
+        self._up = up

@@ -1,0 +1,43 @@
+"""Starting and ending one replica's work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from serve.heartbeat import Heartbeat
+from serve.parts import Parts
+
+_logger = logging.getLogger("hone.serve")
+
+
+@asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    """Keep ``parts`` at work inside the block; at its end what was predicted is written or spooled.
+
+    The block begins before a model is loaded: the readiness route says when one is.
+    """
+    parts.batcher.start()
+    heartbeat = Heartbeat(parts)
+    tasks = [asyncio.create_task(parts.watcher.run()), asyncio.create_task(heartbeat.run())]
+    for task in tasks:
+        task.add_done_callback(_note_end)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.batcher.close()
+        if parts.log is not None:
+            await asyncio.to_thread(parts.log.close, 5.0)
+        await heartbeat.stop()
+        parts.store.close()
+        parts.log_store.close()
+
+
+def _note_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        _logger.critical("a background task has ended", exc_info=task.exception())

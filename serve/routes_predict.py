@@ -1,0 +1,73 @@
+"""``POST /v1/predict``: the hot path, written against ASGI itself, because a framework's request costs more than the head."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from core.errors import MalformedBody
+from core.schemas import PredictRequest
+from core.settings import Settings
+from serve.parsing import check_metadata, check_text, check_texts, read_json
+from serve.predicting import INLINE_SCORES, Prediction, Predictions, Predictor, Query
+
+PATH = "/v1/predict"
+
+
+class PredictRoute:
+    """Answers one text with one prediction and several with several."""
+
+    def __init__(self, predictor: Predictor, settings: Settings) -> None:
+        self._predictor = predictor
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["hone.route"] = PATH
+        request = await read_json(scope, receive, PredictRequest, self._settings)
+        answer = await self._predictor.predict(self._query(request))
+        single = request.texts is None
+        if len(answer.predictions) * len(answer.predictions[0].scores) > INLINE_SCORES:
+            body = await asyncio.to_thread(_render, answer, single=single)
+        else:
+            body = _render(answer, single=single)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _query(self, request: PredictRequest) -> Query:
+        if (request.text is None) == (request.texts is None):
+            got = "neither" if request.text is None else "both"
+            raise MalformedBody(f"got {got} of text and texts; send exactly one of them", allowed=["text", "texts"])
+        if request.text is not None:
+            check_text(request.text, "text", self._settings)
+            texts = [request.text]
+        else:
+            texts = request.texts or []
+            check_texts(texts, self._settings)
+        check_metadata(request.metadata)
+        return Query(texts, request.top_k, request.metadata)
+
+
+def _render(answer: Predictions, *, single: bool) -> bytes:
+    if single:
+        return to_json(_one(answer, answer.predictions[0]))
+    predictions = [_one(answer, prediction) for prediction in answer.predictions]
+    return to_json({"model_version": answer.version, "predictions": predictions})
+
+
+def _one(answer: Predictions, prediction: Prediction) -> dict[str, Any]:
+    """Return a ``PredictionAnswer`` as plain values; a test holds the two equal."""
+    label, score = prediction.scores[0]
+    return {
+        "prediction_id": prediction.prediction_id,
+        "label": label,
+        "score": score,
+        "scores": [{"label": name, "score": value} for name, value in prediction.scores],
+        "model_version": answer.version,
+        "source": answer.source,
+        "truncated": prediction.truncated,
+    }

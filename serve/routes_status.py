@@ -1,0 +1,101 @@
+"""Operating: liveness, readiness, status, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from core.errors import StoreUnavailable
+from core.metrics import exposition
+from core.schemas import Wire
+from feedback.corrections import Outcomes
+from feedback.prediction_log import PredictionLog
+from serve.answers import LiveAccuracy, PredictionCounts, ReplicaStatus, Rollout, StatusAnswer
+from serve.heartbeat import StoreView, own_report, read_view
+from serve.openapi import ERRORS
+from serve.parts import Parts
+
+# A status is wanted most when something is wrong, so it does not wait for what is.
+_STORE_TIMEOUT_S = 2.0
+
+
+class Health(Wire):
+    """Answer of the probes."""
+
+    status: str
+    model_version: str | None = None
+
+
+def status_router(parts: Parts) -> APIRouter:
+    """Return the routes operators and probes use."""
+    router = APIRouter(tags=["operating"], responses=ERRORS)
+
+    @router.get("/healthz")
+    async def alive() -> Health:
+        """Answer 200 while the process works at all."""
+        return Health(status="ok")
+
+    @router.get("/readyz")
+    async def ready() -> Health:
+        """Answer 200 once a model is loaded, 503 before."""
+        return Health(status="ready", model_version=parts.slot.require().version)
+
+    @router.get("/v1/status")
+    async def status() -> StatusAnswer:
+        """Tell what serves, how every replica fares, and what people and the learner did last."""
+        return await _status(parts)
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """All metrics in the Prometheus text format; docs/metrics.md lists them."""
+        body = await asyncio.to_thread(exposition, parts.metrics, parts.metrics_dir)
+        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _status(parts: Parts) -> StatusAnswer:
+    try:
+        view = await asyncio.wait_for(parts.store.call(read_view), _STORE_TIMEOUT_S)
+    except (StoreUnavailable, TimeoutError):
+        view = None
+    slot = parts.slot
+    current, refusal = slot.current, slot.refusal
+    return StatusAnswer(
+        replica_id=parts.replica_id,
+        started_at=parts.started_at,
+        model_version=current.version if current else None,
+        source=current.source if current else None,
+        labels=list(current.classifier.labels) if current else [],
+        loading=slot.candidate,
+        rollout_failure=Rollout(**asdict(refusal)) if refusal else None,
+        waiting_texts=parts.batcher.waiting_texts,
+        queue_max_texts=parts.settings.queue_max_texts,
+        predictions=_counts(parts.log),
+        store_up=view is not None,
+        replicas=_replicas(parts, view),
+        corrections=view.corrections if view else None,
+        confirmations=view.confirmations if view else None,
+        last_run=view.last_run if view else None,
+        live_accuracy=[_accuracy(version, found) for version, found in sorted(view.outcomes.items())] if view else [],
+    )
+
+
+def _counts(log: PredictionLog | None) -> PredictionCounts:
+    return PredictionCounts(written=log.written, spooled=log.spooled, dropped=log.dropped) if log else PredictionCounts()
+
+
+def _replicas(parts: Parts, view: StoreView | None) -> list[ReplicaStatus]:
+    """Return the last reports of all replicas; this one's is as fresh as can be."""
+    own = own_report(parts)
+    others = [report for report in view.replicas if report.replica_id != own.replica_id] if view else []
+    reports = sorted([own, *others], key=lambda report: report.replica_id)
+    return [ReplicaStatus(**asdict(report)) for report in reports]
+
+
+def _accuracy(version: str, outcomes: Outcomes) -> LiveAccuracy:
+    total = outcomes.right + outcomes.wrong
+    return LiveAccuracy(version=version, right=outcomes.right, wrong=outcomes.wrong, accuracy=outcomes.right / total)

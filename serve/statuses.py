@@ -1,0 +1,98 @@
+"""Errors as HTTP: the one place where Hone's error tree meets status codes and headers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from filelock import Timeout as LockTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+from core import errors
+from core.errors import HoneError
+from core.schemas import ErrorAnswer
+from serve.complaints import malformed
+
+STATUSES: Mapping[type[HoneError], int] = {
+    errors.InputError: 422,
+    errors.MalformedBody: 400,
+    errors.UnsupportedMediaType: 415,
+    errors.BodyTooLarge: 413,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.BundleError: 409,
+    errors.LeaseHeld: 409,
+    errors.Unavailable: 503,
+    errors.Overloaded: 429,
+    errors.DeadlineExceeded: 504,
+    HoneError: 500,
+}
+"""Status of each class of error; a class that is not listed has its parent's."""
+
+_RETRY_AFTER_S = {429: "1", 503: "2"}
+
+_logger = logging.getLogger("hone.serve")
+
+
+def status_of(error: HoneError) -> int:
+    """Return the HTTP status of an error.
+
+    >>> status_of(errors.UnknownLabel("…")), status_of(errors.Overloaded("…"))
+    (422, 429)
+    """
+    if isinstance(error, errors.UnknownRoute) and "allowed" in error.details:
+        return 405
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def error_response(error: HoneError, request_id: str) -> Response:
+    """Return ``error`` in the one shape of every error, with the headers its status calls for."""
+    status = status_of(error)
+    details: dict[str, Any] = error.details
+    body = ErrorAnswer(error=error.message, code=error.code, details=details, request_id=request_id)
+    headers = {}
+    if status in _RETRY_AFTER_S:
+        headers["retry-after"] = _RETRY_AFTER_S[status]
+    if status == 405:
+        headers["allow"] = ", ".join(details["allowed"])
+    if status == 413:
+        # What is left of the body was not read, so the connection cannot carry another request.
+        headers["connection"] = "close"
+    return Response(body.model_dump_json(), status, headers, "application/json")
+
+
+def answer_error(error: Exception, scope: Scope) -> Response:
+    """Return the answer to ``error``, whatever it is, and leave its code in ``scope`` for the count of refusals."""
+    request_id = scope["hone.request_id"]
+    known = translated(error, request_id)
+    scope["hone.code"] = known.code
+    return error_response(known, request_id)
+
+
+def translated(error: Exception, request_id: str) -> HoneError:
+    """Return any exception as one of Hone's errors; what nobody foresaw is logged and told without its cause."""
+    if isinstance(error, HoneError):
+        return error
+    if isinstance(error, HTTPException):
+        return _routing_error(error)
+    complaints = getattr(error, "errors", None)
+    if isinstance(error, ValueError) and callable(complaints):
+        # FastAPI's RequestValidationError: a parameter of the path or the query.
+        found: Sequence[Mapping[str, Any]] = complaints()
+        return malformed([{**item, "loc": tuple(item["loc"])[1:]} for item in found], ())
+    if isinstance(error, LockTimeout):
+        return errors.Unavailable("the registry is being changed by another process; try again")
+    _logger.error("unexpected error", exc_info=error, extra={"request_id": request_id})
+    return HoneError("Hone failed on this request and has logged why under its request_id; the request may be sent again")
+
+
+def _routing_error(error: HTTPException) -> HoneError:
+    if error.status_code == 405:
+        allowed = sorted(part.strip() for part in (error.headers or {}).get("Allow", "").split(",") if part.strip())
+        return errors.UnknownRoute(f"this path does not take this method; it takes {', '.join(allowed)}", allowed=allowed)
+    if error.status_code == 404:
+        return errors.UnknownRoute("no route has this path; GET /openapi.json lists them all")
+    return errors.MalformedBody("the request cannot be read")
