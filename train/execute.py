@@ -1,0 +1,127 @@
+"""One run, from claimed to ended: snapshot → fit → gate → register → promote. Knows neither Ray nor the terminal."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bundle import read_manifest
+from core.errors import HoneError, NoModel, RunCancelled
+from core.labels import LabelSet
+from core.metrics import Metrics
+from core.registry import Registry
+from core.schemas import RunAnswer
+from core.settings import Settings
+from feedback.runs import RunEnd
+from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
+from feedback.store import Store
+from train.fit import FitRequest, Parent, Workplace
+from train.judging import judge_candidate
+
+log = logging.getLogger("hone.learner")
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Everything a fit needs, as plain data that can travel to another process."""
+
+    run_id: str
+    settings: Settings
+    request: FitRequest
+    snapshot: str
+    dataset: str
+    place: Workplace
+    parent: Parent
+
+
+# Runs the job somewhere and returns the folder of the sealed bundle.
+Fit = Callable[[FitJob], Path]
+
+
+class Executor:
+    """Carries out runs that were claimed."""
+
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics) -> None:
+        self._settings, self._store, self._metrics = settings, store, metrics
+        self._registry = Registry(settings.home.registry)
+
+    def execute(self, run: RunAnswer, fit: Fit) -> RunAnswer:
+        """Return the run, ended. Whatever goes wrong is recorded in it; the champion keeps answering."""
+        staging = self._settings.home.runs / run.run_id
+        try:
+            staging.mkdir(parents=True, exist_ok=True)
+            end = self._learn(run, fit, staging)
+        except RunCancelled as error:
+            end = RunEnd("cancelled", error=error.message)
+        except HoneError as error:
+            end = RunEnd("failed", error=error.message)
+        except Exception as error:
+            # A defect, or a library's own error: its message may quote data, so only its kind is kept where users see it.
+            log.exception("run failed", extra={"run_id": run.run_id})
+            end = RunEnd("failed", error=f"unexpected {type(error).__name__}; see the learner's log")
+        except BaseException:
+            # The learner itself is told to stop.
+            self._finish(run, RunEnd("failed", error="the learner was stopped"))
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return self._finish(run, end)
+
+    def _learn(self, run: RunAnswer, fit: Fit, staging: Path) -> RunEnd:
+        champion = self._registry.aliases().champion
+        if champion is None:
+            raise NoModel("there is no champion to learn from; teach one first with hone train")
+        self._store.update_run(run.run_id, stage="snapshot", progress_ratio=0.0)
+        snapshot, dataset = self._snapshot(champion)
+        parent = Parent(champion, self._registry.path(champion))
+        request = FitRequest(speed=run.speed, features="auto", seed=0)
+        place = Workplace(self._settings.home.cache, staging)
+        folder = fit(FitJob(run.run_id, self._settings, request, snapshot.hash, dataset, place, parent))
+
+        self._store.update_run(run.run_id, stage="gate", progress_ratio=0.97)
+        decision = judge_candidate(folder, champion, self._registry, snapshot, self._settings)
+        self._metrics.count("hone_gate_decisions_total", promote=str(decision.promote).lower())
+        measured = read_manifest(folder).metrics
+        version = self._registry.register(folder, decision, by="learner", why=f"run {run.run_id}")
+        if "accuracy" in measured:
+            self._metrics.set("hone_holdout_accuracy_ratio", measured["accuracy"], version=version)
+        if decision.promote:
+            self._registry.promote(version, by="gate", why=decision.summary)
+        self._store.update_run(run.run_id, stage=decision.summary, metrics=measured)
+        return RunEnd(
+            "succeeded",
+            version=version,
+            promoted=decision.promote,
+            snapshot=snapshot.hash,
+            learned_from=snapshot.learned_from,
+        )
+
+    def _snapshot(self, champion: str) -> tuple[Snapshot, str]:
+        home = self._settings.home
+        manifest = self._registry.manifest(champion)
+        base = BaseDataset.load(home.datasets, manifest.lineage.dataset)
+        labels = LabelSet(tuple(manifest.labels))
+        corrections = self._store.training_corrections()
+        snapshot = build_snapshot(base.examples, corrections, labels, self._settings.correction_weight)
+        snapshot.save(home.snapshots)
+        return snapshot, base.hash
+
+    def _finish(self, run: RunAnswer, end: RunEnd) -> RunAnswer:
+        ended = self._store.finish_run(run.run_id, end)
+        self._metrics.count("hone_runs_total", speed=run.speed, state=end.state)
+        if ended.started_at and ended.ended_at:
+            took_s = (ended.ended_at - ended.started_at).total_seconds()
+            self._metrics.observe("hone_run_seconds", took_s, speed=run.speed)
+        self._metrics.set("hone_run_progress_ratio", 0.0)
+        facts = {
+            "run_id": run.run_id,
+            "state": end.state,
+            "version": end.version,
+            "promoted": end.promoted,
+            "reason": end.error,
+        }
+        log.info("run ended", extra=facts)
+        return ended

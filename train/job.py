@@ -1,0 +1,118 @@
+"""Carrying out a fit: in this process, or as a Ray Train job of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import HoneError, RunCancelled, StoreUnavailable
+from core.telemetry import configure_logging
+from feedback.snapshot import Snapshot
+from feedback.store import Store
+from train.execute import FitJob
+from train.fit import STAGES, fit
+from train.progress import Progress, Report, Stages
+
+_REPORT_EVERY_S = 0.5
+
+
+class StoreReport:
+    """Writes progress into the run's record, at most twice a second, and learns there of a wish to stop."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._last = 0.0
+        self._cancelled = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Record the progress; a store that is away for a moment does not stop the run."""
+        moment = time.monotonic()
+        if moment - self._last < _REPORT_EVERY_S:
+            return
+        self._last = moment
+        numbers = {"loss": progress.loss, "examples_per_s": progress.examples_per_s}
+        try:
+            self._store.update_run(
+                self._run_id,
+                stage=progress.stage,
+                progress_ratio=progress.ratio,
+                remaining_s=progress.remaining_s,
+                metrics={name: round(value, 4) for name, value in numbers.items() if value is not None},
+            )
+            self._cancelled = self._store.cancel_requested(self._run_id)
+        except StoreUnavailable:
+            return
+
+    def cancelled(self) -> bool:
+        """Return whether somebody asked the run to stop, as of the last report."""
+        return self._cancelled
+
+
+def fit_here(job: FitJob, report: Report, cancelled: Callable[[], bool]) -> Path:
+    """Carry out the job in this process and return the folder of the bundle."""
+    snapshot = Snapshot.load(job.settings.home.snapshots, job.snapshot)
+    stages = Stages(STAGES[job.request.speed], report, cancelled)
+    return fit(snapshot, job.dataset, job.request, job.place, stages, parent=job.parent, run=job.run_id).folder
+
+
+@dataclass(frozen=True)
+class RayFit:
+    """Carries out jobs as Ray Train jobs, one worker each; Ray must be initialised."""
+
+    cpus: float = 1.0
+
+    def __call__(self, job: FitJob) -> Path:
+        """Run the job and return the folder of the bundle.
+
+        Raises:
+            HoneError: what the fit raised in the worker.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        storage = job.place.staging / "ray"
+        trainer = TorchTrainer(
+            _train_loop,
+            train_loop_config={"job": job},
+            scaling_config=ScalingConfig(num_workers=1, use_gpu=False, resources_per_worker={"CPU": self.cpus}),
+            # A fit that fails once fails again; the next trigger is the retry.
+            run_config=RunConfig(name=job.run_id, storage_path=str(storage), failure_config=FailureConfig(max_failures=0)),
+        )
+        trainer.fit()
+        return _outcome(job)
+
+
+def _train_loop(config: dict[str, FitJob]) -> None:
+    """What the Ray Train worker runs. Errors of ours are handed over as a file, since Ray wraps them beyond recognition."""
+    import torch
+    from ray import train
+
+    job = config["job"]
+    # Serving has the same cores: training takes what it leaves. Ray sets one thread per reserved CPU; the niceness makes the
+    # rest safe to use as well.
+    os.nice(job.settings.learn_nice)
+    torch.set_num_threads(job.settings.engine_threads or os.cpu_count() or 1)
+    configure_logging(job.settings.log_level, job.settings.home.logs / "train.log")
+    store = Store(job.settings.sqlalchemy_url)
+    report = StoreReport(store, job.run_id)
+    try:
+        folder = fit_here(job, report, report.cancelled)
+        (job.place.staging / "bundle").write_text(folder.name, encoding="utf-8")
+    except HoneError as error:
+        kind = "cancelled" if isinstance(error, RunCancelled) else "error"
+        (job.place.staging / kind).write_text(error.message, encoding="utf-8")
+    finally:
+        store.close()
+    train.report({"done": 1.0})
+
+
+def _outcome(job: FitJob) -> Path:
+    staging = job.place.staging
+    if (staging / "cancelled").exists():
+        raise RunCancelled((staging / "cancelled").read_text(encoding="utf-8"))
+    if (staging / "error").exists():
+        raise HoneError((staging / "error").read_text(encoding="utf-8"))
+    return staging / (staging / "bundle").read_text(encoding="utf-8")
