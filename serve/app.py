@@ -48,8 +48,8 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
         async with running(parts):
             yield
 
-    hot = Route(PREDICT_PATH, PredictRoute(parts.predictor, parts.settings), methods=["POST"])
-    router = Router([hot, Mount("", ordinary)], lifespan=lifespan)
+    predict = PredictRoute(parts.predictor, parts.settings)
+    router = Router([Route(PREDICT_PATH, predict), Mount("", ordinary)], lifespan=lifespan)
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         # With an application named, Starlette's routes raise what they cannot answer instead of answering it in plain text.
@@ -70,7 +70,13 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     async def openapi() -> dict[str, Any]:
         return specification
 
+    methods = {path: ", ".join(sorted(operations)).upper() for path, operations in specification["paths"].items()}
+
     async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            # Starlette names the methods of the first route with this path only.
+            path = getattr(request.scope.get("route"), "path", "")
+            error = HTTPException(405, headers={"Allow": methods.get(path, "GET")})
         return answer_error(error, request.scope)
 
     for kind in (HoneError, HTTPException, RequestValidationError, Exception):

@@ -57,7 +57,7 @@ class Edge:
             self._measure(scope, exchange.status)
 
     def _measure(self, scope: Scope, status: int) -> None:
-        route = str(scope.get("hone.route") or getattr(scope.get("route"), "path", "unmatched"))
+        route = str(scope.get("hone.route") or getattr(scope.get("route"), "path", "") or "unmatched")
         self._metrics.count("hone_requests_total", route=route, status=str(status))
         self._metrics.observe("hone_request_seconds", perf_counter() - scope["hone.started"], route=route)
         if "hone.code" in scope:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from core.errors import MalformedBody
+from core.errors import MalformedBody, UnknownRoute
 from core.schemas import PredictRequest
 from core.settings import Settings
 from serve.parsing import check_metadata, check_text, check_texts, read_json
@@ -27,6 +27,8 @@ class PredictRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope["hone.route"] = PATH
+        if scope["method"] != "POST":
+            raise UnknownRoute("this path takes POST only", allowed=["POST"])
         request = await read_json(scope, receive, PredictRequest, self._settings)
         answer = await self._predictor.predict(self._query(request))
         single = request.texts is None

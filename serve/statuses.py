@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from filelock import Timeout as LockTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -78,11 +79,9 @@ def translated(error: Exception, request_id: str) -> HoneError:
         return error
     if isinstance(error, HTTPException):
         return _routing_error(error)
-    complaints = getattr(error, "errors", None)
-    if isinstance(error, ValueError) and callable(complaints):
-        # FastAPI's RequestValidationError: a parameter of the path or the query.
-        found: Sequence[Mapping[str, Any]] = complaints()
-        return malformed([{**item, "loc": tuple(item["loc"])[1:]} for item in found], ())
+    if isinstance(error, RequestValidationError):
+        # The first part of a location says path or query, which the names say well enough.
+        return malformed([{**item, "loc": tuple(item["loc"])[1:]} for item in error.errors()], ())
     if isinstance(error, LockTimeout):
         return errors.Unavailable("the registry is being changed by another process; try again")
     _logger.error("unexpected error", exc_info=error, extra={"request_id": request_id})
