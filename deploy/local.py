@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.classifier import Classifier
-from core.errors import NoModel
+from core.errors import NoModel, StoreUnavailable
 from core.labels import LabelSet
 from core.registry import Registry
 from core.schemas import CorrectionAnswer, CorrectionRequest
@@ -90,3 +90,26 @@ def add_correction(settings: Settings, request: CorrectionRequest, idempotency_k
         return store.add_correction(request, idempotency_key=idempotency_key)
     finally:
         store.close()
+
+
+def status_of(settings: Settings) -> dict[str, Any]:
+    """Return what can be said without a service, in the fields of ``GET /v1/status``."""
+    settings.home.prepare()
+    store = Store(settings.sqlalchemy_url)
+    found: dict[str, Any] = {
+        "model_version": Registry(settings.home.registry).aliases().champion,
+        "store_up": True,
+        "corrections": None,
+        "confirmations": None,
+        "last_run": None,
+    }
+    try:
+        run = store.last_run()
+        found["corrections"] = store.correction_count()
+        found["confirmations"] = store.correction_count(kind="confirmation")
+        found["last_run"] = run.model_dump(mode="json") if run else None
+    except StoreUnavailable:
+        found["store_up"] = False
+    finally:
+        store.close()
+    return found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import typer
 
 from deploy.cli.context import JsonOption, settings_of
-from deploy.cli.show import out, say, show_json
+from deploy.cli.show import out, percent, say, show_json, show_table
 
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
@@ -18,6 +21,20 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
       hone status
       hone status --json
     """
+    from deploy.client import ServiceClient
+
+    settings = settings_of(context)
+    client = ServiceClient(settings)
+    if client.alive():
+        found = {"service": "up", "url": settings.url, **client.get("/v1/status")}
+    else:
+        from deploy.local import status_of
+
+        found = {"service": "down", "url": settings.url, **status_of(settings)}
+    if as_json:
+        show_json(found)
+    else:
+        show_table(["", ""], _status_rows(found))
 
 
 def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -41,3 +58,25 @@ def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
                 say(f"          → {check.mend}")
     if any(check.verdict == "broken" for check in checks):
         raise typer.Exit(1)
+
+
+def _status_rows(found: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "service", f"{found['service']}, {found['url']}"
+    yield "answers with", found["model_version"]
+    if found.get("loading"):
+        yield "loading", found["loading"]
+    if found.get("rollout_failure"):
+        failure = found["rollout_failure"]
+        yield "could not load", f"{failure['version']}: {failure['reason']}"
+    for replica in found.get("replicas", []):
+        yield f"replica {replica['replica_id']}", f"{replica['state']}, {replica['model_version']}"
+    yield "store", "answers" if found["store_up"] else "away"
+    yield "corrections", found["corrections"]
+    yield "confirmations", found["confirmations"]
+    for item in found.get("live_accuracy", []):
+        judged = item["right"] + item["wrong"]
+        yield f"live accuracy {item['version']}", f"{percent(item['accuracy'])} of {judged} answers people judged"
+    run = found["last_run"]
+    if run:
+        outcome = run["version"] or run["error"] or run["stage"]
+        yield "last run", ", ".join(str(part) for part in (run["run_id"], run["speed"], run["state"], outcome) if part)

@@ -2,6 +2,170 @@
 
 from __future__ import annotations
 
+import getpass
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from core.settings import Settings
+from deploy.cli.context import JsonOption, LocalOption, settings_of
+from deploy.cli.show import percent, say, show_decision, show_json, show_table
+
+if TYPE_CHECKING:
+    from core.registry import Registry
+    from deploy.client import ServiceClient
+
 app = typer.Typer(no_args_is_help=True, help="List versions, look at one, make one the champion, go back to the one before.")
+
+VersionArgument = Annotated[str, typer.Argument(help="A version (v3), or champion, previous, challenger.")]
+WhyOption = Annotated[str, typer.Option("--why", help="Why; kept in the history.")]
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: JsonOption = False, local: LocalOption = False) -> None:
+    """List the versions, newest first.
+
+    \b
+    Examples:
+      hone models list
+      hone models list --json
+    """
+    from deploy.registry_view import list_versions
+
+    models = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.get("/v1/models"),
+        lambda registry: list_versions(registry).model_dump(mode="json"),
+    )["models"]
+    if as_json:
+        show_json(models)
+        return
+    rows = [
+        [
+            model["version"],
+            ", ".join(model["aliases"]),
+            (model["created_at"] or "")[:16].replace("T", " "),
+            model["speed"],
+            model["features"],
+            percent(model["metrics"].get("accuracy")),
+            model["problem"] or (model["gate"] or {}).get("summary"),
+        ]
+        for model in models
+    ]
+    show_table(["version", "alias", "made (UTC)", "speed", "features", "accuracy", "gate"], rows)
+
+
+@app.command("show")
+def show(context: typer.Context, version: VersionArgument, as_json: JsonOption = False, local: LocalOption = False) -> None:
+    """Show a version: what it is, what it learned from, and what the gate said, rule by rule.
+
+    \b
+    Examples:
+      hone models show champion
+      hone models show v3 --json
+    """
+    from core.gate import GateDecision
+    from deploy.registry_view import show_version
+
+    model = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.get(f"/v1/models/{version}"),
+        lambda registry: show_version(registry, version).model_dump(mode="json"),
+    )
+    if as_json:
+        show_json(model)
+        return
+    lineage = model["lineage"]
+    facts = {
+        "version": ", ".join([model["version"], *model["aliases"]]),
+        "labels": len(model["labels"]),
+        "features": model["features"],
+        "encoder": f"{model['encoder']['base']}, {model['encoder']['serving']}" if model["encoder"] else None,
+        "learned from": f"{lineage['parent'] or 'scratch'}, at speed {lineage['speed']}, seed {lineage['seed']}",
+        "rows": ", ".join(f"{count} {split}" for split, count in lineage["rows"].items()),
+        **{name: f"{value:.4f}" for name, value in model["metrics"].items()},
+    }
+    show_table(["", ""], facts.items())
+    if model["decision"]:
+        show_decision(GateDecision.model_validate(model["decision"]))
+
+
+@app.command("promote")
+def promote(
+    context: typer.Context,
+    version: VersionArgument,
+    why: WhyOption = "by hand",
+    override: Annotated[bool, typer.Option("--override", help="Although the gate refused it.")] = False,
+    as_json: JsonOption = False,
+    local: LocalOption = False,
+) -> None:
+    """Make a version the champion, after its files were verified. Replicas swap without a gap.
+
+    \b
+    Examples:
+      hone models promote v3 --why "reviewed by hand"
+      hone models promote challenger --override
+    """
+    by = _who()
+    aliases = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.post(f"/v1/models/{version}/promote", {"by": by, "why": why, "override": override}),
+        lambda registry: registry.promote(version, by=by, why=why, override=override).model_dump(),
+    )
+    _show_aliases(aliases, as_json=as_json)
+
+
+@app.command("rollback")
+def rollback(
+    context: typer.Context, why: WhyOption = "by hand", as_json: JsonOption = False, local: LocalOption = False
+) -> None:
+    """Make the previous champion the champion again; asked twice, it goes forth again.
+
+    \b
+    Example:
+      hone models rollback --why "complaints about v4"
+    """
+    by = _who()
+    aliases = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.post("/v1/rollback", {"by": by, "why": why}),
+        lambda registry: registry.rollback(by=by, why=why).model_dump(),
+    )
+    _show_aliases(aliases, as_json=as_json)
+
+
+def _ask(
+    settings: Settings,
+    local: bool,
+    remote: Callable[[ServiceClient], dict[str, Any]],
+    here: Callable[[Registry], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the service's answer, or the registry's where no service runs."""
+    from core.registry import Registry
+    from deploy.client import ServiceClient
+
+    client = ServiceClient(settings)
+    if not local and client.alive():
+        return remote(client)
+    settings.home.prepare()
+    return here(Registry(settings.home.registry))
+
+
+def _show_aliases(aliases: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json(aliases)
+    else:
+        say(f"{aliases['champion']} is the champion; before it was {aliases['previous'] or 'none'}")
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        return "cli"

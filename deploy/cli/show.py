@@ -15,6 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from core.gate import GateDecision
     from train.progress import Progress
 
 out = Console(highlight=False)
@@ -47,6 +48,21 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
     for row in rows:
         table.add_row(*(escape("–" if cell is None else str(cell)) for cell in row))
     out.print(table)
+
+
+def show_decision(decision: GateDecision) -> None:
+    """Show every rule of the gate with its value, its limit and its verdict."""
+    rows = [
+        [
+            rule.name,
+            "passed" if rule.passed else ("failed" if rule.kind == "required" else "no"),
+            f"{rule.value:.4g}",
+            f"{rule.limit:.4g}",
+            rule.why,
+        ]
+        for rule in decision.rules
+    ]
+    show_table(["rule", "verdict", "value", "limit", "why"], rows, title=f"gate: {decision.summary}")
 
 
 def percent(ratio: float | None) -> str:

@@ -11,10 +11,9 @@ import typer
 
 from core.settings import Settings
 from deploy.cli.context import JsonOption, LocalOption, settings_of
-from deploy.cli.show import note, percent, progress_bar, say, show_json, show_table
+from deploy.cli.show import note, percent, progress_bar, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
-    from core.gate import GateDecision
     from train.evaluate import EvaluationReport
     from train.teach import TeachReport
 
@@ -223,21 +222,6 @@ def show_report(report: TeachReport) -> None:
     total_s = sum(report.seconds.values())
     accuracy = percent(report.metrics.get("accuracy"))
     say(f"{report.version}: accuracy {accuracy} on the test rows, after {total_s:.0f} s; {fate}")
-
-
-def show_decision(decision: GateDecision) -> None:
-    """Show every rule of the gate with its value, its limit and its verdict."""
-    rows = [
-        [
-            rule.name,
-            "passed" if rule.passed else ("failed" if rule.kind == "required" else "no"),
-            f"{rule.value:.4g}",
-            f"{rule.limit:.4g}",
-            rule.why,
-        ]
-        for rule in decision.rules
-    ]
-    show_table(["rule", "verdict", "value", "limit", "why"], rows, title=f"gate: {decision.summary}")
 
 
 def _show_evaluation(version: str, report: EvaluationReport) -> None:
