@@ -92,11 +92,13 @@ class Predictor:
 
 def rank(labels: Sequence[str], scored: Scored, top_k: int | None) -> list[Prediction]:
     """Return a named prediction per text: the labels of the ``top_k`` best scores, equal ones in the order of ``labels``."""
-    order = np.argsort(-scored.scores, axis=1, kind="stable")[:, :top_k]
-    best = np.take_along_axis(scored.scores, order, axis=1).astype(np.float64).round(6)
+    scores = scored.scores
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    best = scores[np.arange(len(scores))[:, None], order].astype(np.float64).round(6)
+    rows = zip(_new_ids(len(scores)), order.tolist(), best.tolist(), scored.truncated, strict=True)
     return [
-        Prediction(_new_id(), [(labels[place], score) for place, score in zip(places, scores, strict=True)], truncated)
-        for places, scores, truncated in zip(order.tolist(), best.tolist(), scored.truncated, strict=True)
+        Prediction(name, [(labels[place], score) for place, score in zip(places, row, strict=True)], truncated)
+        for name, places, row, truncated in rows
     ]
 
 
@@ -120,6 +122,8 @@ def record(loaded: Loaded, query: Query, predictions: Sequence[Prediction]) -> l
     ]
 
 
-def _new_id() -> str:
+def _new_ids(count: int) -> list[str]:
     # The time comes first, so that the store's index grows at its end.
-    return f"p_{time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"
+    moment = f"p_{time_ns() // 1_000_000:012x}"
+    random = os.urandom(10 * count).hex()
+    return [moment + random[start : start + 20] for start in range(0, len(random), 20)]

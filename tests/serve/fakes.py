@@ -1,0 +1,58 @@
+"""A stand-in for a classifier, where the engine's behaviour and not its answers matter."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from core.classifier import Prepared
+from serve.jobs import FloatMatrix
+
+
+class FakeEngine:
+    """Answers a text with ``[1 / length, 1 - 1 / length]`` of its words, remembers its batches, and can be held up or broken.
+
+    ``prepare`` keeps a text as its length in words, so every word costs one token.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.started = threading.Event()
+        self.poison: int | None = None
+        self.broken = False
+
+    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
+        if any(text == "unreadable" for text in texts):
+            raise ValueError("cannot be read")
+        return [Prepared(list(range(len(text.split()))), None, truncated=len(text.split()) > 100) for text in texts]
+
+    def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
+        lengths = [len(item.ids) for item in prepared]
+        self.batches.append(lengths)
+        self.started.set()
+        self.free.wait(30)
+        if self.poison in lengths:
+            raise ValueError("cannot be scored")
+        return fake_scores(lengths) * (np.nan if self.broken else 1.0)
+
+
+def fake_scores(lengths: Sequence[int]) -> FloatMatrix:
+    """Return what a :class:`FakeEngine` answers to texts of so many words."""
+    first = np.array([[1.0 / length] for length in lengths], dtype=np.float32)
+    return np.hstack([first, 1.0 - first])
+
+
+def words(count: int) -> str:
+    """Return a text of ``count`` words."""
+    return " ".join(["word"] * count)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` holds; the test's own timeout bounds it."""
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)

@@ -1,0 +1,179 @@
+"""The batcher: every text once and in order, nothing for callers that left, no waiting for company."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import HoneError, Overloaded, Unavailable
+from core.metrics import Metrics
+from serve.batching import Batcher
+from serve.waiting import BatchBudget
+from tests.serve.fakes import FakeEngine, fake_scores, until, words
+
+QUEUE_MAX_TEXTS = 50
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def batcher(metrics: Metrics) -> AsyncIterator[Batcher]:
+    batcher = Batcher(BatchBudget(8, 256), QUEUE_MAX_TEXTS, metrics)
+    batcher.start()
+    yield batcher
+    await batcher.close()
+
+
+async def _started(engine: FakeEngine) -> None:
+    assert await asyncio.to_thread(engine.started.wait, 30)
+    engine.started.clear()
+
+
+async def _waiting(batcher: Batcher, texts: int) -> None:
+    """Return when so many texts wait and are tokenized."""
+    await until(lambda: batcher.waiting_texts == texts == len(batcher._line))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=40), min_size=1, max_size=12))
+def test_every_text_is_answered_once_and_in_order(requests: list[list[int]]) -> None:
+    engine = FakeEngine()
+
+    async def ask_all() -> None:
+        batcher = Batcher(BatchBudget(8, 256), 10_000, Metrics())
+        batcher.start()
+        answers = await asyncio.gather(*(batcher.score(engine, [words(n) for n in lengths]) for lengths in requests))
+        for lengths, answer in zip(requests, answers, strict=True):
+            np.testing.assert_array_equal(answer.scores, fake_scores(lengths))
+        assert batcher.waiting_texts == 0
+        await batcher.close()
+
+    asyncio.run(ask_all())
+    assert sorted(n for batch in engine.batches for n in batch) == sorted(n for lengths in requests for n in lengths)
+    assert all(max(batch) * len(batch) <= 256 and len(batch) <= 8 for batch in engine.batches)
+
+
+async def test_a_free_engine_starts_at_once_and_a_busy_one_gathers(batcher: Batcher) -> None:
+    engine = FakeEngine()
+    engine.free.clear()
+    first = asyncio.create_task(batcher.score(engine, [words(3)]))
+    await _started(engine)
+    rest = [asyncio.create_task(batcher.score(engine, [words(3)])) for _ in range(5)]
+    await _waiting(batcher, 5)
+    engine.free.set()
+    await asyncio.gather(first, *rest)
+    assert engine.batches == [[3], [3] * 5]
+
+
+async def test_texts_of_callers_that_left_cost_nothing(batcher: Batcher) -> None:
+    engine = FakeEngine()
+    engine.free.clear()
+    first = asyncio.create_task(batcher.score(engine, [words(1)]))
+    await _started(engine)
+    gone = asyncio.create_task(batcher.score(engine, [words(7)] * 4))
+    stays = asyncio.create_task(batcher.score(engine, [words(6)]))
+    await _waiting(batcher, 5)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert batcher.waiting_texts == 1
+    engine.free.set()
+    await asyncio.gather(first, stays)
+    assert engine.batches == [[1], [6]]
+
+
+async def test_a_full_queue_refuses_at_once(batcher: Batcher) -> None:
+    engine = FakeEngine()
+    engine.free.clear()
+    first = asyncio.create_task(batcher.score(engine, [words(1)]))
+    await _started(engine)
+    waiting = asyncio.create_task(batcher.score(engine, [words(1)] * QUEUE_MAX_TEXTS))
+    await _waiting(batcher, QUEUE_MAX_TEXTS)
+    with pytest.raises(Overloaded) as caught:
+        await batcher.score(engine, [words(1)])
+    assert caught.value.details == {"waiting_texts": QUEUE_MAX_TEXTS, "queue_max_texts": QUEUE_MAX_TEXTS}
+    engine.free.set()
+    await asyncio.gather(first, waiting)
+    await batcher.score(engine, [words(1)])
+
+
+async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(batcher: Batcher) -> None:
+    answer = await batcher.score(FakeEngine(), [words(2)] * (3 * QUEUE_MAX_TEXTS))
+    assert answer.scores.shape == (3 * QUEUE_MAX_TEXTS, 2)
+
+
+async def test_two_models_never_share_a_batch(batcher: Batcher) -> None:
+    old, new = FakeEngine(), FakeEngine()
+    old.free.clear()
+    first = asyncio.create_task(batcher.score(old, [words(1)]))
+    await _started(old)
+    jobs = [asyncio.create_task(batcher.score(engine, [words(2)])) for engine in (old, new) * 3]
+    await _waiting(batcher, 6)
+    old.free.set()
+    await asyncio.gather(first, *jobs)
+    assert (old.batches, new.batches) == ([[1], [2, 2, 2]], [[2, 2, 2]])
+
+
+async def test_one_requests_bad_text_fails_no_other(batcher: Batcher) -> None:
+    engine = FakeEngine()
+    engine.free.clear()
+    engine.poison = 5
+    first = asyncio.create_task(batcher.score(engine, [words(1)]))
+    await _started(engine)
+    texts = (words(5), "unreadable", words(4))
+    jobs = [asyncio.create_task(batcher.score(engine, [text])) for text in texts]
+    await _waiting(batcher, 2)
+    engine.free.set()
+    unscored, unread, fine = await asyncio.gather(*jobs, return_exceptions=True)
+    await first
+    assert str(unscored) == "cannot be scored"
+    assert str(unread) == "cannot be read"
+    assert not isinstance(fine, BaseException)
+    assert batcher.waiting_texts == 0
+    assert batcher.alive
+
+
+async def test_values_that_are_not_finite_are_no_answer(batcher: Batcher) -> None:
+    engine = FakeEngine()
+    engine.broken = True
+    with pytest.raises(HoneError, match="finite"):
+        await batcher.score(engine, [words(1)])
+
+
+async def test_closing_fails_what_still_waits(metrics: Metrics) -> None:
+    batcher = Batcher(BatchBudget(8, 256), QUEUE_MAX_TEXTS, metrics)
+    batcher.start()
+    engine = FakeEngine()
+    engine.free.clear()
+    running = asyncio.create_task(batcher.score(engine, [words(1)]))
+    await _started(engine)
+    await batcher.close()
+    engine.free.set()
+    with pytest.raises(Unavailable):
+        await running
+    assert not batcher.alive
+
+
+async def test_truncation_is_told_per_text(batcher: Batcher) -> None:
+    answer = await batcher.score(FakeEngine(), [words(101), words(3), words(140)])
+    assert answer.truncated == [True, False, True]
+
+
+async def test_what_batches_cost_is_measured(batcher: Batcher, metrics: Metrics) -> None:
+    await batcher.score(FakeEngine(), [words(10), words(12)])
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    await until(lambda: value("hone_engine_seconds_count") == 1.0)
+    assert value("hone_batch_texts_sum") == 2.0
+    assert value("hone_queue_seconds_count") == 2.0
+    assert value("hone_tokens_total", kind="text") == 22.0
+    assert value("hone_tokens_total", kind="padding") == 2.0
