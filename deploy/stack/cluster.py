@@ -76,7 +76,8 @@ class Cluster:
 
         ray.shutdown()
         if self._node is not None:
-            self._node.kill_all_processes(check_alive=False, allow_graceful=False)
+            # Killed at once, the head would leave agents behind that look for it for a minute and more.
+            self._node.kill_all_processes(check_alive=False, allow_graceful=True)
             self._node = None
 
     def _start_node(self) -> None:

@@ -1,12 +1,14 @@
 """Ends what is left of a stack whose main process is gone, however it went: in order, by a second Ctrl-C, by SIGKILL.
 
 The main process starts ``python -m deploy.stack.guard MARK FOLDER PID`` and holds the other end of its standard input; when
-that closes, every process whose environment carries the mark is ended and the folder is removed. Marks are random and handed
-down from parent to child, so no process of another stack, or of any other Ray, is ever touched.
+that closes, every process of the stack is ended and its folder removed. What belongs to the stack carries the mark in its
+environment, or has a file of the folder open. Marks and folders are random, so no process of another stack, or of any other
+Ray, is ever touched.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,25 +26,35 @@ _QUIET_LOOKS = 2
 _LIMIT_S = 10.0
 
 
-def marked(mark: str, spared: frozenset[int]) -> list[psutil.Process]:
-    """Return the living processes of this user whose environment carries ``mark``, except those ``spared`` by id."""
+def stack_processes(mark: str, folder: Path, spared: frozenset[int]) -> list[psutil.Process]:
+    """Return the living processes of one stack, except those ``spared`` by id."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in spared and process.environ().get(MARK) == mark:
+            if process.pid not in spared and process.status() != psutil.STATUS_ZOMBIE and _belongs(process, mark, folder):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
     return found
 
 
-def end_marked(mark: str, *, spared: frozenset[int] = frozenset(), grace_s: float = GRACE_S) -> int:
-    """End every process that carries ``mark``, politely first, and return how many there were."""
+def _belongs(process: psutil.Process, mark: str, folder: Path) -> bool:
+    inside = f"{folder}/"
+    # Ray's workers write their titles over their environment; but each has its log open, which lies in the folder.
+    return (
+        process.environ().get(MARK) == mark
+        or any(inside in argument for argument in process.cmdline())
+        or any(file.path.startswith(inside) for file in process.open_files())
+    )
+
+
+def end_processes(mark: str, folder: Path, *, spared: frozenset[int] = frozenset(), grace_s: float = GRACE_S) -> int:
+    """End every process of the stack, politely first, and return how many there were. The folder must still be there."""
     ended: set[int] = set()
     began = time.monotonic()
     quiet = 0
     while quiet < _QUIET_LOOKS and time.monotonic() - began < _LIMIT_S:
-        alive = [process for process in marked(mark, spared) if process.status() != psutil.STATUS_ZOMBIE]
+        alive = stack_processes(mark, folder, spared)
         quiet = 0 if alive else quiet + 1
         for process in alive:
             ended.add(process.pid)
@@ -74,10 +86,11 @@ def start_guard(mark: str, folder: Path, main_pid: int, environment: Mapping[str
 
 
 def main(arguments: list[str]) -> int:
-    """Wait for the end of standard input, then end what carries the mark and remove the folder."""
+    """Wait for the end of standard input, then end the stack's processes and remove its folder."""
     mark, folder, main_pid = arguments
     sys.stdin.buffer.read()
-    end_marked(mark, spared=frozenset({int(main_pid)}))
+    # Its own command line names the folder, too.
+    end_processes(mark, Path(folder), spared=frozenset({int(main_pid), os.getpid()}))
     shutil.rmtree(folder, ignore_errors=True)
     return 0
 

@@ -17,7 +17,7 @@ from core.errors import BundleError, HomeLocked, LeaseHeld, PortInUse, StackErro
 from core.home import Home, write_atomically
 from core.registry import Registry
 from deploy.stack.cluster import FOLDER_PREFIX
-from deploy.stack.guard import end_marked
+from deploy.stack.guard import end_processes
 
 TRACE = "stack.json"
 # `hone doctor` takes the lock for an instant, to see whether a stack runs.
@@ -137,7 +137,7 @@ def _end_earlier_stack(home: Home) -> list[str]:
     trace = _read_trace(home)
     if trace is None:
         return []
-    count = end_marked(trace.mark, spared=frozenset())
+    count = end_processes(trace.mark, trace.folder)
     folder = trace.folder
     # The name comes from a file: only what can be such a folder is removed.
     if folder.name.startswith(FOLDER_PREFIX) and folder.parent in (Path("/tmp"), Path(tempfile.gettempdir())):  # noqa: S108

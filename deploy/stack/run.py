@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +74,7 @@ def run_stack(settings: Settings, screen: Screen) -> None:
 def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     home = settings.home
     home.prepare()
+    silence = parts.enter_context(ExitStack())
     parts.enter_context(locked(home))
     check_port(settings.host, settings.port)
     for sentence in mend(home):
@@ -100,6 +102,8 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
         # Only now: its imports would take the cores from the first answer.
         _on_end(parts, learner.ask_to_stop)
         learner.start()
+        # Ray says farewell on standard output.
+        parts.callback(lambda: silence.enter_context(redirect_stdout(io.StringIO())))
         _watch(cluster, learner, screen)
 
 
@@ -115,6 +119,8 @@ def _teach(settings: Settings, screen: Screen) -> None:
 def _start_service(settings: Settings, metrics_dir: Path, parts: ExitStack) -> None:
     from serve.service import start_service, stop_service
 
+    # Serve's own progress is of no use to who reads this terminal; it is kept in Ray's logs.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _on_end(parts, stop_service)
     try:
         start_service(settings, metrics_dir=metrics_dir)
