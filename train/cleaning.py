@@ -14,6 +14,7 @@ from feedback.snapshot import Example
 from train.reading import Table
 
 _SHOWN = 10
+_SMALL = 5_000
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -183,10 +184,12 @@ def _strongest_split(group: list[_Row]) -> Split | None:
 def _assign_splits(rows: list[_Row]) -> list[Example]:
     """Splits named by the file stand; what it leaves open is decided by the hash, so it is the same for ever.
 
-    A file without a validation part gives a tenth of its training texts to it; one without a test part, a fifth to that.
+    A file without a validation part gives a tenth of its training texts to it, or a twentieth of more than 5,000: what is chosen
+    there needs some hundred rows, and every further one is missed in training. One without a test part gives a fifth to that.
     """
     named = {row.split for row in rows}
     whole = None in named and len(named) == 1
+    share = 0.1 if sum(row.split == "train" for row in rows) <= _SMALL else 0.05
     examples = []
     for row in rows:
         split = row.split
@@ -194,7 +197,9 @@ def _assign_splits(rows: list[_Row]) -> list[Example]:
             split = split_of(row.key)
         elif split == "train" and not whole:
             lacks_test, lacks_validation = "test" not in named, "validation" not in named
-            split = split_of(row.key, test_ratio=0.2 if lacks_test else 0.0, validation_ratio=0.1 if lacks_validation else 0.0)
+            split = split_of(
+                row.key, test_ratio=0.2 if lacks_test else 0.0, validation_ratio=share if lacks_validation else 0.0
+            )
         examples.append(Example(row.text, row.key, row.label, split))
     return examples
 

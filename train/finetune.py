@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from core.batches import plan_batches
 from core.classifier import Head
@@ -26,7 +25,11 @@ from train.tensors import embed_ids, pad
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Learning rates and lengths; the defaults reached 94% on BANKING77 (see docs/results.md)."""
+    """Learning rates and lengths; see docs/results.md for what they reached.
+
+    With ``budget_s`` above 0 training ends after that many seconds, the learning rate falling to zero on the way: a model in
+    time rather than the same model every time.
+    """
 
     epochs: int = 3
     learning_rate: float = 5e-5
@@ -36,6 +39,7 @@ class FinetuneSettings:
     clip_norm: float = 1.0
     label_smoothing: float = 0.0
     patience_epochs: int = 1
+    budget_s: float = 0.0
     seed: int = 0
 
 
@@ -110,16 +114,16 @@ def finetune(
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     lengths = [len(sequence) for sequence in train.ids]
     steps = settings.epochs * -(-len(lengths) // settings.batch_texts)
-    schedule = LambdaLR(optimiser, _warm_up_and_decay(steps, settings.warmup_ratio))
     weights = torch.from_numpy(train.weights / train.weights.mean())
     labels = torch.from_numpy(train.labels)
 
     best = _Best()
-    done = seen = 0
-    began = time.monotonic()
+    progress = _Progress(steps, settings.budget_s)
     for epoch in range(settings.epochs):
         base.encoder.train()
         for batch in shuffled_batches(lengths, batch_texts=settings.batch_texts, random=random):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * _warm_up_and_decay(progress.ratio, settings.warmup_ratio)
             scores = linear(base.encoder(*pad([train.ids[place] for place in batch])))  # (b, c)
             losses = nn.functional.cross_entropy(
                 scores, labels[batch], reduction="none", label_smoothing=settings.label_smoothing
@@ -128,13 +132,15 @@ def finetune(
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimiser.step()
-            schedule.step()
             optimiser.zero_grad(set_to_none=True)
-            done, seen = done + 1, seen + len(batch)
-            on_step(Step(min(1.0, done / steps), float(loss.detach()), seen / (time.monotonic() - began)))
+            progress.step(len(batch))
+            on_step(Step(progress.ratio, float(loss.detach()), progress.examples_per_s))
+            if progress.ratio >= 1.0:
+                break
         base.encoder.eval()
         base.changed()
-        if best.stops(base, linear, _validation_loss(base, linear, validation), epoch, settings.patience_epochs):
+        stops = best.stops(base, linear, _validation_loss(base, linear, validation), epoch, settings.patience_epochs)
+        if stops or progress.ratio >= 1.0:
             break
     best.restore(base, linear)
     tokens.weight.requires_grad_(True)
@@ -164,13 +170,34 @@ class _Best:
             linear.load_state_dict(self._state[1])
 
 
-def _warm_up_and_decay(steps: int, warmup_ratio: float) -> Callable[[int], float]:
-    warmup = max(1, round(steps * warmup_ratio))
+class _Progress:
+    """How far training is: by steps, or by time where that runs out first."""
 
-    def factor(step: int) -> float:
-        return (step + 1) / warmup if step < warmup else max(0.0, (steps - step) / max(1, steps - warmup))
+    def __init__(self, steps: int, budget_s: float) -> None:
+        self._steps, self._budget_s = steps, budget_s
+        self._began = time.monotonic()
+        self._done = self._seen = 0
 
-    return factor
+    def step(self, examples: int) -> None:
+        self._done += 1
+        self._seen += examples
+
+    @property
+    def ratio(self) -> float:
+        spent = (time.monotonic() - self._began) / self._budget_s if self._budget_s else 0.0
+        return min(1.0, max(self._done / self._steps, spent))
+
+    @property
+    def examples_per_s(self) -> float:
+        return self._seen / max(1e-9, time.monotonic() - self._began)
+
+
+def _warm_up_and_decay(ratio: float, warmup_ratio: float) -> float:
+    """Return the share of the learning rate at ``ratio`` of training: up in a line, then down to zero in a line."""
+    # The first step must move: at ratio 0 a pure line would waste it.
+    if ratio < warmup_ratio:
+        return max(0.01, ratio / warmup_ratio)
+    return (1.0 - ratio) / max(1e-9, 1.0 - warmup_ratio)
 
 
 @torch.inference_mode()

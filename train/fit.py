@@ -23,11 +23,12 @@ from train.base import Base, load_base
 from train.encode import EmbeddingCache, ExportedEncoder
 from train.export import choose_variant, compare, export_encoder
 from train.finetune import FinetuneSettings, Step, TokenRows, finetune
-from train.head import FeatureRows, logits
+from train.head import FeatureRows, fit_head, logits
 from train.measure import summary
 from train.progress import Stages
 from train.rows import Rows, token_limit
 from train.select import HeadRows, Option, OptionReport, Wanted, add_heads, choose, combine, fit_option, judge
+from train.tensors import embed_ids
 from train.vectorise import fit_ngrams, ngram_rows
 from train.vocabulary import extend_vocabulary
 
@@ -39,6 +40,8 @@ STAGES: dict[Speed, dict[str, float]] = {
     "full": {"load": 3, "encode": 10, "fit": 10, "finetune": 60, "export": 10, "measure": 7},
 }
 _SAMPLE_TEXTS = 64
+_PROBE_ROWS = 512
+_PROBE_ROWS_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,8 @@ class _Fitter:
     def fit_head_speed(self) -> None:
         """Fit linear heads on the features of an encoder that stays as it is."""
         self.encoder = self._given_encoder()
-        heads = self._head_rows(self._embed(self.encoder, "fp32"))
-        kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
-        for name, kind in kinds.items():
-            self.options.append(fit_option(heads, name, kind, self._beat))
+        heads = self._head_rows(self._embed(self.encoder, self.rows.learnable))
+        self.options = self._linear_options(heads)
         self._settle(heads)
 
     def fit_full_speed(self) -> None:
@@ -167,29 +168,43 @@ class _Fitter:
         source = str(self.parent.folder / "encoder") if self.parent and self._parent_encoder() else None
         base = load_base(self.request.base or source)
         vocabulary = self._extend(base)
-        before = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], vocabulary).keep(self.place.cache)
-        self.encoder = before
-        frozen = self._head_rows(self._embed(before, "fp32"))
-        self.stages.at("fit")
-        floor = fit_option(frozen, "ngrams", "ngrams", self._beat)
-        probe = fit_option(frozen, "encoder, frozen", "encoder", self._beat)
-        both = fit_option(frozen, "encoder, frozen + ngrams", "both", self._beat)
+        if vocabulary is None:
+            before: ExportedEncoder | None = self._exported(base)
+            frozen = self._head_rows(self._embed(before, self.rows.learnable)) if before else self._head_rows(None)
+            self.options = self._linear_options(frozen)
+            probe = next(option.head for option in self.options if option.features == "encoder")
+        else:
+            # New embeddings mean nothing yet, so there is no frozen encoder worth serving, and a rough probe is as good.
+            before, frozen = None, self._head_rows(None)
+            self.options = [fit_option(frozen, "ngrams", "ngrams", self._beat)]
+            probe = self._rough_probe(base)
         self.clock.lap("fit")
 
-        tuned_head = self._finetune(base, before, probe.head, train_embeddings=vocabulary is not None)
+        tuned_head = self._finetune(base, probe, train_embeddings=vocabulary is not None)
         self.stages.at("export")
         tuned = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], vocabulary).keep(self.place.cache)
         self.clock.lap("export")
-        heads = self._head_rows(self._embed(tuned, "fp32", stage="export"))
-        alone = self._judge(heads, "full", tuned_head)
-        mixed = combine(heads, tuned_head, floor.head, floor.fit_s)
-        self.options = [floor, probe, both, alone, *mixed]
-        self.encoder = tuned
+        heads = self._head_rows(self._embed(tuned, self.rows.validation, stage="export"))
+        floor = self.options[0]
+        self.options.append(judge(heads, "full", "encoder", tuned_head, self.clock.seconds["finetune"]))
+        self.options.extend(combine(heads, tuned_head, floor.head, floor.fit_s))
         chosen = choose(self.options, self.request.features)
-        if chosen in (probe, both):
-            # Fine-tuning did not pay: the frozen encoder is served, and its rows are the ones to refit on.
-            self.encoder, heads = before, frozen
-        self._settle(heads)
+        # Where fine-tuning did not pay, the frozen encoder is served, and its rows are the ones to refit on.
+        pays = chosen.name.startswith("full") or before is None
+        self.encoder = tuned if pays else before
+        self._settle(heads if pays else frozen)
+
+    def _linear_options(self, heads: HeadRows) -> list[Option]:
+        kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
+        return [fit_option(heads, name, kind, self._beat) for name, kind in kinds.items()]
+
+    def _rough_probe(self, base: Base) -> Head:
+        places = self.rows.train[: max(_PROBE_ROWS, _PROBE_ROWS_PER_CLASS * len(self.rows.names))]
+        base.tokenizer.enable_truncation(max_length=self.max_tokens)
+        ids = [encoding.ids for encoding in base.tokenizer.encode_batch(self.rows.pick(places))]
+        base.tokenizer.no_truncation()
+        rows = FeatureRows(embed_ids(base, ids), None)
+        return fit_head(rows, self.rows.labels[places], classes=len(self.rows.names), weights=self.rows.weights[places])
 
     def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:
         """Choose the engine variant by parity, measure on the test part, and seal the bundle."""
@@ -235,6 +250,9 @@ class _Fitter:
             return known
         base = load_base(self.request.base)
         self._limit_tokens(base)
+        return self._exported(base)
+
+    def _exported(self, base: Base) -> ExportedEncoder:
         kept = ExportedEncoder.of_cache(self.place.cache, base.digest())
         if kept is None:
             kept = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], None).keep(self.place.cache)
@@ -251,17 +269,17 @@ class _Fitter:
         encodings = base.tokenizer.encode_batch(self.rows.pick(self.rows.train[:5000]))
         self.max_tokens = token_limit([len(encoding.ids) for encoding in encodings], base.max_positions)
 
-    def _embed(self, encoder: ExportedEncoder, variant: Variant, *, stage: str = "encode") -> FloatMatrix:
-        # A little past what is needed: test rows are embedded along, to be measured later.
-        embeddings = self.cache.embed(
+    def _embed(self, encoder: ExportedEncoder, places: NDArray[np.int64], *, stage: str = "encode") -> FloatMatrix:
+        """Return embeddings (n, h) of all rows, zero but for those at ``places``."""
+        out = np.zeros((len(self.rows.texts), encoder.facts.hidden), dtype=np.float32)
+        out[places] = self.cache.embed(
             encoder,
-            self.rows.texts,
+            self.rows.pick(places),
             max_tokens=self.max_tokens,
-            variant=variant,
             on_share=lambda share: self.stages.at(stage, share),
         )
         self.clock.lap("encode")
-        return embeddings
+        return out
 
     def _head_rows(self, embeddings: FloatMatrix | None) -> HeadRows:
         rows = self.rows
@@ -269,11 +287,10 @@ class _Fitter:
             FeatureRows(embeddings, self.ngram_rows), rows.labels, rows.weights, rows.train, rows.validation, len(rows.names)
         )
 
-    def _judge(self, heads: HeadRows, name: str, head: Head) -> Option:
-        return judge(heads, name, "encoder", head, self.clock.seconds.get("finetune", 0.0))
-
-    def _finetune(self, base: Base, tokens: ExportedEncoder, head: Head, *, train_embeddings: bool) -> Head:
-        ids = tokens.tokenize(self.rows.texts, max_tokens=self.max_tokens)
+    def _finetune(self, base: Base, head: Head, *, train_embeddings: bool) -> Head:
+        base.tokenizer.enable_truncation(max_length=self.max_tokens)
+        ids = [encoding.ids for encoding in base.tokenizer.encode_batch(self.rows.texts)]
+        base.tokenizer.no_truncation()
 
         def part(places: NDArray[np.int64]) -> TokenRows:
             return TokenRows([ids[place] for place in places], self.rows.labels[places], self.rows.weights[places])
