@@ -184,8 +184,8 @@ def _strongest_split(group: list[_Row]) -> Split | None:
 def _assign_splits(rows: list[_Row]) -> list[Example]:
     """Splits named by the file stand; what it leaves open is decided by the hash, so it is the same for ever.
 
-    A file without a validation part gives a tenth of its training texts to it, or a twentieth of more than 5,000: what is chosen
-    there needs some hundred rows, and every further one is missed in training. One without a test part gives a fifth to that.
+    A file without a validation part gives a tenth of its training texts to it, or a twentieth of more than 5,000: what is
+    chosen there needs some hundred rows, and every further one is missed in training. One without a test part gives a fifth.
     """
     named = {row.split for row in rows}
     whole = None in named and len(named) == 1

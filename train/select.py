@@ -130,7 +130,8 @@ def choose(options: Sequence[Option], wanted: Wanted) -> Option:
     """Return the option to serve: of those allowed, the one with the least log loss on validation at its own temperature.
 
     Log loss says the same as accuracy in the long run and less noisily on a few hundred rows, where accuracy moves by one
-    answer at a time. Without validation rows the last allowed one is taken, as options are listed from the plainest to the richest.
+    answer at a time. Without validation rows the last allowed one is taken: options are listed from the plainest to the
+    richest.
     """
     allowed = [option for option in options if wanted in ("auto", option.features)]
     if not allowed:

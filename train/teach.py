@@ -42,6 +42,12 @@ class TeachRequest:
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
 
 
+# The default classifier: fine-tuned on the sample within the time a newcomer waits. Small batches give more steps in it.
+DEFAULT_REQUEST = TeachRequest(
+    speed="full", finetune=FinetuneSettings(epochs=2, learning_rate=1e-4, batch_texts=16, budget_s=35.0)
+)
+
+
 class TeachReport(BaseModel):
     """What came of it."""
 
