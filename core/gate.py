@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import binomtest
 
 IntVector = NDArray[np.int64]
 
@@ -80,6 +79,9 @@ def mcnemar(better: int, worse: int) -> float:
     >>> mcnemar(5, 0)
     0.03125
     """
+    # Costs a second to import, which every start of a replica or a command would pay.
+    from scipy.stats import binomtest
+
     total = better + worse
     return float(binomtest(better, total, 0.5, alternative="greater").pvalue) if total else 1.0
 
