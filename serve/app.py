@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -64,19 +65,21 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     routers = (corrections_router(parts), models_router(parts), runs_router(parts), status_router(parts), console_router())
     for router in routers:
         app.include_router(router)
-    specification: dict[str, Any] = document(app.routes, _release())
+
+    @cache
+    def specification() -> dict[str, Any]:
+        # Made when it is first asked for: making it takes longer than all else at a start.
+        return document(app.routes, _release())
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:
-        return specification
-
-    methods = {path: ", ".join(sorted(operations)).upper() for path, operations in specification["paths"].items()}
+        return specification()
 
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
             # Starlette names the methods of the first route with this path only.
-            path = getattr(request.scope.get("route"), "path", "")
-            error = HTTPException(405, headers={"Allow": methods.get(path, "GET")})
+            operations = specification()["paths"].get(getattr(request.scope.get("route"), "path", ""), {"get": {}})
+            error = HTTPException(405, headers={"Allow": ", ".join(operations).upper()})
         return answer_error(error, request.scope)
 
     for kind in (HoneError, HTTPException, RequestValidationError, Exception):

@@ -59,7 +59,8 @@ def status_router(parts: Parts) -> APIRouter:
 
 async def _status(parts: Parts) -> StatusAnswer:
     try:
-        view = await asyncio.wait_for(parts.store.call(read_view), _STORE_TIMEOUT_S)
+        async with asyncio.timeout(_STORE_TIMEOUT_S):
+            view = await parts.store.call(read_view)
     except (StoreUnavailable, TimeoutError):
         view = None
     slot = parts.slot

@@ -93,8 +93,10 @@ class ChampionWatcher:
             except Exception:
                 # Whatever it was, the next look may go better, and without one no version would ever be swapped in again.
                 _logger.exception("following the champion failed")
+            # Not wait_for: in Python 3.11 that one swallows a cancellation which meets the nudge.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudged.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._nudged.wait()
             self._nudged.clear()
 
     async def look(self) -> None:
@@ -116,7 +118,8 @@ class ChampionWatcher:
         self._slot.candidate = version
         started = perf_counter()
         try:
-            loaded = await asyncio.wait_for(run_detached(lambda: self._read(version), "hone-load"), LOAD_TIMEOUT_S)
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                loaded = await run_detached(lambda: self._read(version), "hone-load")
         except Exception as error:
             self._refuse(version, _reason(error), keep=outcome == "fell_back")
             return False
