@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,10 +30,14 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return {**variables, "HONE_HOME": str(settings.home.root)}
 
 
-class Learner:
-    """Keeps one ``python -m train.learner`` alive."""
+COMMAND = (sys.executable, "-m", "train.learner")
 
-    def __init__(self, settings: Settings, *, ray_address: str, metrics_dir: Path) -> None:
+
+class Learner:
+    """Keeps one process alive, which is ``python -m train.learner`` unless ``command`` says otherwise."""
+
+    def __init__(self, settings: Settings, *, ray_address: str, metrics_dir: Path, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
         self._environment = {
             **os.environ,
             **settings_environment(settings),
@@ -84,7 +89,7 @@ class Learner:
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C in the terminal reaches the stack, which then asks the learner in order.
         return subprocess.Popen(
-            [sys.executable, "-m", "train.learner"],
+            self._command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -86,8 +87,9 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     cluster = Cluster(settings, folder)
     _on_end(parts, cluster.stop)
     screen.say("starting Ray" if not settings.ray_address else f"joining the Ray cluster at {settings.ray_address}")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(home.metrics)
     with _logs_kept(folder, home.logs / "ray"):
+        # Two seconds of imports, while Ray's processes start on the other core.
+        threading.Thread(target=import_module, args=["serve.service"], daemon=True).start()
         cluster.start()
         # Ray takes over SIGTERM when it starts.
         _take_signals()
@@ -153,6 +155,8 @@ def _guarded(settings: Settings) -> Iterator[Path]:
     mark = secrets.token_hex(16)
     guard = start_guard(mark, folder, os.getpid(), os.environ)
     os.environ |= {MARK: mark, **(ray_environment() if not settings.ray_address else {})}
+    # Replicas and learner are told where their counters go; Ray's own processes are not to add theirs.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     leave_trace(settings.home, Trace(mark=mark, pid=os.getpid(), folder=folder))
     try:
         yield folder
