@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,18 +76,18 @@ def read_table(
 
 def _column(path: Path, frame: pd.DataFrame, named: str | None, usual: tuple[str, ...], what: str) -> str:
     columns = [str(name) for name in frame.columns]
-    if named is not None:
-        if named in columns:
-            return named
-        raise DataError(f"{path.name} has no column {named!r}; it has: {', '.join(columns[:20])}")
     folded = {name.casefold(): name for name in columns}
-    for name in usual:
-        if name in folded:
-            return folded[name]
-    raise DataError(
-        f"{path.name} has no column that looks like the {what} (one of {', '.join(usual[:6])} …); "
-        f"it has: {', '.join(columns[:20])}; name one with --{what}-column"
-    )
+    if named is not None and named not in columns:
+        raise DataError(f"{path.name} has no column {named!r}; it has: {', '.join(columns[:20])}")
+    found = named or next((folded[name] for name in usual if name in folded), None)
+    if found is None:
+        raise DataError(
+            f"{path.name} has no column that looks like the {what} (one of {', '.join(usual[:6])} …); "
+            f"it has: {', '.join(columns[:20])}; name one with --{what}-column"
+        )
+    if columns.count(found) > 1:
+        raise DataError(f"{path.name} has {columns.count(found)} columns named {found!r}; the {what} must stand in one")
+    return found
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, str | None]:
@@ -120,12 +121,13 @@ def _read_separated(path: Path, text: str, separator: str | None) -> pd.DataFram
         head = text.split("\n", 1)[0]
         separator = max(",;\t", key=head.count)
     csv.field_size_limit(10_000_000)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, restkey="_extra")
+    # Not splitlines, here and below: it also cuts at U+2028 and a few more signs, which are part of a text.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="_extra")
     rows: list[dict[str, Any]] = list(reader)
-    broken = [place + 2 for place, row in enumerate(rows) if "_extra" in row]
+    broken = [place + 1 for place, row in enumerate(rows) if "_extra" in row]
     if broken:
         raise DataError(
-            f"{path.name} has {len(broken)} rows with more cells than the header, the first in row {broken[0]}; "
+            f"{path.name} has {len(broken)} rows with more cells than the header, the first is row {broken[0]} below it; "
             "quote texts that hold the separator"
         )
     return pd.DataFrame(rows, columns=list(reader.fieldnames or []))
@@ -133,10 +135,13 @@ def _read_separated(path: Path, text: str, separator: str | None) -> pd.DataFram
 
 def _read_json(path: Path, text: str) -> pd.DataFrame:
     if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
-        rows = json.loads(text)
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path.name} is no JSON array: it breaks off in line {error.lineno}") from error
     else:
         rows = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
             try:
