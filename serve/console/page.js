@@ -1,0 +1,31 @@
+// Small parts both pages use. Text only ever becomes text: nodes are made here, never parsed from strings.
+
+export function element(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("aria-") || name === "for") node.setAttribute(name, value);
+    else node[name] = value;
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export function table(heads, rows) {
+  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
+  const body = rows.map((cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell ?? ""))));
+  return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
+}
+
+export class ServiceError extends Error {}
+
+export async function call(method, path, body, headers = {}) {
+  const options = { method, headers };
+  if (body !== undefined) {
+    options.headers = { ...headers, "content-type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  const response = await fetch(path, options);
+  const answer = await response.json();
+  if (!response.ok) throw new ServiceError(answer.error ?? response.statusText);
+  return answer;
+}

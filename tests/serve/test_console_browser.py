@@ -1,0 +1,144 @@
+"""The console in a real browser: what a person does, and that its policy blocks nothing it needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from core.settings import Settings
+from feedback.store import Store
+from serve.parts import assemble
+from tests.bundles import register_ngram_bundle
+from tests.serve.servers import listening
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def url(settings: Settings) -> Iterator[str]:
+    """Give the address of a replica with two versions and many labels."""
+    parts = assemble(settings, None, "replica-1")
+    labels = ["<b>bold</b>", *(f"intent{number}" for number in range(12))]
+    for seed in range(2):
+        parts.registry.promote(register_ngram_bundle(parts.registry, labels, seed), by="test", why="a fixture")
+    with listening(parts) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """Give the console, opened in English; at the end it must have complained about nothing."""
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # The browser reports a refused request as an error of its own, which is none of the page's.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(url)
+    expect(page.locator("#serving")).to_contain_text("v2")
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def _ask(page: Page, text: str) -> None:
+    page.fill("#text", text)
+    page.click("#ask")
+    expect(page.locator("#answer .label")).to_have_count(9)
+
+
+def test_a_text_is_asked_and_corrected_with_a_click_and_with_a_key(page: Page, settings: Settings) -> None:
+    _ask(page, "about intent3")
+    expect(page.locator("#answer .label .name").first).to_have_text("intent3")
+    page.locator("#answer .label").nth(1).click()
+    expect(page.locator("#notice")).to_contain_text("(correction)")
+    _ask(page, "about intent4")
+    page.locator("h1").click()
+    page.keyboard.press("1")
+    expect(page.locator("#notice")).to_have_text("Kept: intent4 (confirmation).")
+    store = Store(settings.sqlalchemy_url)
+    assert [(found.kind, found.annotator) for found in store.corrections().corrections] == [
+        ("confirmation", "console"),
+        ("correction", "console"),
+    ]
+    store.close()
+
+
+def test_a_label_beyond_the_first_nine_is_chosen_by_name(page: Page) -> None:
+    _ask(page, "about intent3")
+    hidden = page.locator("#labels option").first.get_attribute("value")
+    assert hidden is not None
+    page.fill("#answer input", hidden)
+    page.locator("#answer input").press("Enter")
+    expect(page.locator("#notice")).to_contain_text("(correction)")
+
+
+def test_labels_are_shown_as_text(page: Page) -> None:
+    _ask(page, "b bold")
+    names = page.locator("#answer .label .name").all_text_contents()
+    assert page.locator("#answer b").count() == 0
+    assert all(name == "<b>bold</b>" or name.startswith("intent") for name in names)
+
+
+def test_versions_are_rolled_back_promoted_and_shown(page: Page) -> None:
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("#rollback")
+    expect(page.locator("#serving")).to_contain_text("v1")
+    page.locator("#models tr", has_text="v2").get_by_role("button", name="Promote").click()
+    expect(page.locator("#serving")).to_contain_text("v2")
+    page.locator("#models tr", has_text="v1").get_by_role("button", name="Details").click()
+    expect(page.locator("#card")).to_contain_text("# A classifier of 13 labels")
+    page.locator("#card").get_by_role("button", name="Close").click()
+    expect(page.locator("#card")).to_be_hidden()
+
+
+def test_a_run_is_started_and_stopped(page: Page) -> None:
+    page.click("#run-head")
+    expect(page.locator("#runs progress")).to_have_count(1)
+    page.locator("#runs").get_by_role("button", name="Stop").click()
+    expect(page.locator("#runs")).to_contain_text("cancelled")
+
+
+def test_it_speaks_chinese_and_fits_a_phone(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.click("#language")
+    expect(page.locator("#try-title")).to_have_text("试一段文本")
+    _ask(page, "about intent3")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 360
+    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+
+
+def test_what_is_refused_is_told_in_the_services_words(page: Page) -> None:
+    page.fill("#text", "   ")
+    page.click("#ask")
+    expect(page.locator("#notice")).to_have_text("text is blank; it must hold at least one visible character")
+
+
+def test_the_reference_shows_every_operation(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{url}/docs")
+    expect(page.locator("#operations summary")).to_have_count(15)
+    expect(page.locator("#schemas")).to_contain_text("PredictRequest")
+    page.close()
