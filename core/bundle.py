@@ -99,7 +99,7 @@ class Lineage(Strict):
     seed: int
     settings: dict[str, str | int | float | bool | None]
     libraries: dict[str, str]
-    rows: dict[str, int] = Field(description="Examples by split.")
+    rows: dict[str, int] = Field(description="Examples by split; of them `corrected` by people and `doubted` for it.")
     train_s: float
 
 

@@ -46,6 +46,7 @@ class Parts:
     serving: Variant
     metrics: dict[str, float]
     seconds: dict[str, float]
+    doubted: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _lineage(parts: Parts, rows: Rows, request: FitRequest, origin: Origin) -> L
         seed=request.seed,
         settings={"features": request.features, "base": request.base, **tuning},
         libraries=_libraries(),
-        rows=rows.counts(),
+        rows={**rows.counts(), "corrected": len(rows.corrected), "doubted": parts.doubted},
         train_s=round(sum(parts.seconds.values()), 2),
     )
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import pandas as pd
 from pydantic import BaseModel, Field
 
 from core.errors import DataError
@@ -15,6 +18,7 @@ from train.reading import Table
 
 _SHOWN = 10
 _SMALL = 5_000
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -64,36 +68,29 @@ class _Row:
     split: Split | None
 
 
-def to_examples(table: Table, settings: TextSettings) -> tuple[list[Example], DataReport]:
+def to_examples(table: Table, settings: TextSettings, *, to_train: bool = True) -> tuple[list[Example], DataReport]:
     """Return the examples of a table and the report.
 
     Empty rows and rows without a label are dropped. Labels that differ in spaces or case are merged into the commonest
     spelling. Of equal texts one is kept; where they disagree in label the majority decides and a tie drops the text from
-    training. A text that stands in the test split never stays in another.
+    training. A text that stands in the test split never stays in another. With ``to_train`` labels without training rows are
+    dropped too.
 
     Raises:
-        DataError: when fewer than two labels, or no training rows, are left.
+        DataError: when it is ``to_train``, and fewer than two labels, or no training rows, are left.
     """
     notes = _Notes()
     rows = _usable_rows(table, settings, notes)
     _merge_labels(rows, notes)
     kept = _deduplicate(rows, notes)
     examples = _assign_splits(kept)
-    labels = Counter(example.label for example in examples)
-    if len(labels) < 2:
-        names = ", ".join(map(repr, labels)) or "none"
-        raise DataError(
-            f"{table.name} has {len(labels)} label ({names}) in {len(examples)} usable rows; a classifier needs two"
-        )
-    examples = _drop_unlearnable(examples, notes)
-    splits = Counter(example.split for example in examples)
-    if not splits["train"]:
-        raise DataError(f"{table.name} has no rows to train on; its splits are: {dict(splits)}")
+    if to_train:
+        examples = _drop_unlearnable(table, examples, kept, notes)
     report = DataReport(
         source=table.name,
         rows=len(table.frame),
         examples=len(examples),
-        splits=dict(splits),
+        splits=dict(Counter(example.split for example in examples)),
         labels=dict(Counter(example.label for example in examples).most_common()),
         split_from="column" if any(row.split for row in kept) else "hash",
         encoding=table.encoding,
@@ -109,12 +106,13 @@ def _usable_rows(table: Table, settings: TextSettings, notes: _Notes) -> list[_R
         if not isinstance(text, str) or not clean(text, settings):
             notes.add("empty text", "dropped", place)
             continue
-        if "\x00" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-            notes.add("NUL or lone surrogate in text", "dropped", place)
-            continue
         name = _label_name(label)
         if not name:
             notes.add("no label", "dropped", place)
+            continue
+        unfit = next((what for what, value in (("text", text), ("label", name)) if _UNFIT.search(value)), None)
+        if unfit is not None:
+            notes.add(f"NUL or lone surrogate in {unfit}", "dropped", place)
             continue
         known = _SPLITS.get(str(split).strip().casefold()) if isinstance(split, str) else None
         if table.split and known is None:
@@ -124,7 +122,7 @@ def _usable_rows(table: Table, settings: TextSettings, notes: _Notes) -> list[_R
 
 
 def _label_name(label: object) -> str:
-    if label is None or (isinstance(label, float) and math.isnan(label)):
+    if label is None or label is pd.NA or (isinstance(label, float) and math.isnan(label)):
         return ""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
@@ -164,7 +162,8 @@ def _deduplicate(rows: list[_Row], notes: _Notes) -> list[_Row]:
             for row in group:
                 notes.add("same text, contradicting labels, no majority", "dropped", row.row)
             continue
-        chosen = next(row for row in voters if row.label == votes[0][0])
+        # Of several spellings of the text the one that sorts first, so the outcome does not depend on the order of rows.
+        chosen = min((row for row in voters if row.label == votes[0][0]), key=lambda row: (row.text, row.row))
         kept.append(chosen)
         for row in group:
             if row is not chosen and row.label != chosen.label:
@@ -204,12 +203,27 @@ def _assign_splits(rows: list[_Row]) -> list[Example]:
     return examples
 
 
-def _drop_unlearnable(examples: list[Example], notes: _Notes) -> list[Example]:
+def _drop_unlearnable(table: Table, examples: list[Example], rows: list[_Row], notes: _Notes) -> list[Example]:
+    """Return the examples whose label has training rows; ``rows`` are those they come from, in the same order."""
+    labels = Counter(example.label for example in examples)
     taught = {example.label for example in examples if example.split == "train"}
+    if len(labels) < 2:
+        raise DataError(
+            f"{table.name} has {len(labels)} label ({_listed(labels)}) in {len(examples)} usable rows; a classifier needs two"
+        )
+    if not taught:
+        splits = Counter(example.split for example in examples)
+        raise DataError(f"{table.name} has no rows to train on; its splits are: {dict(splits)}")
+    if len(taught) < 2:
+        raise DataError(f"{table.name} has 1 label ({_listed(taught)}) with rows to train on; a classifier needs two")
     left = []
-    for place, example in enumerate(examples):
+    for example, row in zip(examples, rows, strict=True):
         if example.label in taught:
             left.append(example)
         else:
-            notes.add("label has no training rows", "dropped", place)
+            notes.add("label has no training rows", "dropped", row.row)
     return left
+
+
+def _listed(labels: Iterable[str]) -> str:
+    return ", ".join(map(repr, labels)) or "none"

@@ -65,7 +65,7 @@ def evaluate_file(
         DataError: when the file is refused or no row is left.
     """
     table = read_table(data, text_column=text_column, label_column=label_column)
-    examples, _ = to_examples(table, TextSettings.model_validate({}))
+    examples, _ = to_examples(table, TextSettings.model_validate({}), to_train=False)
     wanted = split or ("test" if table.split else "all")
     manifest = read_manifest(folder)
     chosen = [example for example in examples if wanted in ("all", example.split)]

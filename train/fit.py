@@ -20,6 +20,7 @@ from core.text import TextSettings
 from feedback.snapshot import Snapshot
 from train.assemble import Origin, Parts, write_bundle
 from train.base import Base, load_base
+from train.doubt import DOUBTED_WEIGHT, doubted, near_similarity
 from train.encode import EmbeddingCache, ExportedEncoder
 from train.export import choose_variant, compare, export_encoder
 from train.finetune import FinetuneSettings, Step, TokenRows, finetune
@@ -145,6 +146,8 @@ class _Fitter:
         self.options: list[Option] = []
         self.chosen: Option | None = None
         self.head: Head | None = None
+        self.weights = rows.weights
+        self.doubted = 0
         self.ngrams: Ngrams = fit_ngrams(
             rows.pick(rows.train), longest=rows.longest_ngram(), min_documents=rows.least_documents()
         )
@@ -159,7 +162,9 @@ class _Fitter:
     def fit_head_speed(self) -> None:
         """Fit linear heads on the features of an encoder that stays as it is."""
         self.encoder = self._given_encoder()
-        heads = self._head_rows(self._embed(self.encoder, self.rows.learnable))
+        embeddings = self._embed(self.encoder, self.rows.learnable)
+        self._doubt(embeddings)
+        heads = self._head_rows(embeddings)
         self.options = self._linear_options(heads)
         self._settle(heads)
 
@@ -170,7 +175,9 @@ class _Fitter:
         vocabulary = self._extend(base)
         if vocabulary is None:
             before: ExportedEncoder | None = self._exported(base)
-            frozen = self._head_rows(self._embed(before, self.rows.learnable)) if before else self._head_rows(None)
+            embeddings = self._embed(self._exported(base), self.rows.learnable)
+            self._doubt(embeddings)
+            frozen = self._head_rows(embeddings)
             self.options = self._linear_options(frozen)
             probe = next(option.head for option in self.options if option.features == "encoder")
         else:
@@ -194,6 +201,20 @@ class _Fitter:
         self.encoder = tuned if pays else before
         self._settle(heads if pays else frozen)
 
+    def _doubt(self, embeddings: FloatMatrix) -> None:
+        """Take weight from base rows that a correction next to them contradicts."""
+        rows = self.rows
+        base = np.setdiff1d(rows.learnable, rows.corrected)
+        if not len(rows.corrected) or not len(base):
+            return
+        similarity = near_similarity(embeddings[base], rows.labels[base], seed=self.request.seed)
+        if similarity is None:
+            return
+        places = doubted(embeddings, rows.labels, base, rows.corrected, similarity=similarity)
+        self.weights = rows.weights.copy()
+        self.weights[places] *= DOUBTED_WEIGHT
+        self.doubted = len(places)
+
     def _linear_options(self, heads: HeadRows) -> list[Option]:
         kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
         return [fit_option(heads, name, kind, self._beat) for name, kind in kinds.items()]
@@ -204,7 +225,7 @@ class _Fitter:
         ids = [encoding.ids for encoding in base.tokenizer.encode_batch(self.rows.pick(places))]
         base.tokenizer.no_truncation()
         rows = FeatureRows(embed_ids(base, ids), None)
-        return fit_head(rows, self.rows.labels[places], classes=len(self.rows.names), weights=self.rows.weights[places])
+        return fit_head(rows, self.rows.labels[places], classes=len(self.rows.names), weights=self.weights[places])
 
     def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:
         """Choose the engine variant by parity, measure on the test part, and seal the bundle."""
@@ -231,6 +252,7 @@ class _Fitter:
             serving=serving,
             metrics=measured,
             seconds=dict(self.clock.seconds),
+            doubted=self.doubted,
         )
         options = [option.report(chosen=option is chosen) for option in self.options]
         origin = Origin(snapshot.hash, dataset, run, self.parent.version if self.parent else None)
@@ -284,7 +306,7 @@ class _Fitter:
     def _head_rows(self, embeddings: FloatMatrix | None) -> HeadRows:
         rows = self.rows
         return HeadRows(
-            FeatureRows(embeddings, self.ngram_rows), rows.labels, rows.weights, rows.train, rows.validation, len(rows.names)
+            FeatureRows(embeddings, self.ngram_rows), rows.labels, self.weights, rows.train, rows.validation, len(rows.names)
         )
 
     def _finetune(self, base: Base, head: Head, *, train_embeddings: bool) -> Head:
@@ -293,7 +315,7 @@ class _Fitter:
         base.tokenizer.no_truncation()
 
         def part(places: NDArray[np.int64]) -> TokenRows:
-            return TokenRows([ids[place] for place in places], self.rows.labels[places], self.rows.weights[places])
+            return TokenRows([ids[place] for place in places], self.rows.labels[places], self.weights[places])
 
         def report(step: Step) -> None:
             self.stages.at("finetune", step.ratio, loss=step.loss, examples_per_s=step.examples_per_s)

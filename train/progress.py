@@ -26,7 +26,8 @@ Report = Callable[[Progress], None]
 class Stages:
     """Turns progress within a stage into progress of the whole.
 
-    Each stage has a weight, its rough share of the time; ``cancelled`` is asked at every report.
+    Each stage has a weight, its rough share of the time; ``cancelled`` is asked at every report. The ratio of the whole never
+    falls: a stage that comes again, such as the last refit of a head, starts where the whole stands.
     """
 
     def __init__(self, weights: dict[str, float], report: Report, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -35,6 +36,7 @@ class Stages:
         self._cancelled = cancelled
         self._total = sum(weights.values())
         self._began = time.monotonic()
+        self._done = 0.0
 
     def at(self, stage: str, ratio: float = 0.0, *, loss: float | None = None, examples_per_s: float | None = None) -> None:
         """Report that ``ratio`` of ``stage`` is done.
@@ -49,7 +51,7 @@ class Stages:
             if name == stage:
                 break
             before += weight
-        done = min(1.0, (before + self._weights[stage] * min(1.0, ratio)) / self._total)
+        done = self._done = max(self._done, min(1.0, (before + self._weights[stage] * min(1.0, ratio)) / self._total))
         elapsed_s = time.monotonic() - self._began
         # Below a few percent the extrapolation is noise.
         remaining_s = elapsed_s * (1.0 - done) / done if done > 0.05 else None

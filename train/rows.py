@@ -20,8 +20,8 @@ _SMALL = 5_000
 class Rows:
     """``n`` examples; ``train``, ``validation`` and ``test`` are places of rows.
 
-    ``test`` holds base rows only: a corrected text was picked because the champion was wrong, so a holdout with such rows would
-    flatter every other model.
+    ``corrected`` are the training and validation rows that people corrected. ``test`` holds base rows only: a corrected text
+    was picked because the champion was wrong, so a holdout with such rows would flatter every other model.
     """
 
     texts: list[str]
@@ -30,6 +30,7 @@ class Rows:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    corrected: NDArray[np.int64]
     names: LabelSet
 
     @classmethod
@@ -38,6 +39,7 @@ class Rows:
         known = [example for example in examples if example.label in names]
         splits = np.array([example.split for example in known])
         base = np.array([example.origin == "base" for example in known], dtype=bool)
+        corrected = np.array([example.origin == "correction" for example in known], dtype=bool)
         return cls(
             texts=[clean(example.text, settings) for example in known],
             labels=np.array([names.index(example.label) for example in known], dtype=np.int64),
@@ -45,6 +47,7 @@ class Rows:
             train=np.flatnonzero(splits == "train"),
             validation=np.flatnonzero(splits == "validation"),
             test=np.flatnonzero((splits == "test") & base),
+            corrected=np.flatnonzero((splits != "test") & corrected),
             names=names,
         )
 
