@@ -39,10 +39,11 @@ class Check(BaseModel):
 
 def examine(settings: Settings) -> list[Check]:
     """Return all checks, in the order in which one would mend them. Nothing is changed, but a missing state folder is made."""
-    checks: list[Check] = []
-    for look in (_python, _libraries, _runtime, _machine, _home, _champion, _leftovers, _port, _store):
-        checks.extend(_guarded(look, settings))
-    return checks
+    checks = [check for look in (_python, _libraries, _runtime, _machine, _port) for check in _guarded(look, settings)]
+    home = _guarded(_home, settings)
+    if any(check.verdict == "broken" for check in home):
+        return [*checks, *home]
+    return [*checks, *home, *(check for look in (_champion, _leftovers, _store) for check in _guarded(look, settings))]
 
 
 def _guarded(look: Callable[[Settings], Iterator[Check]], settings: Settings) -> list[Check]:

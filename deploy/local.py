@@ -34,22 +34,22 @@ def champion_of(settings: Settings) -> str:
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A version loaded into this process. Its answers are not kept, so they have no ``prediction_id``."""
+    """The champion, loaded into this process. Its answers are not kept, so they have no ``prediction_id``."""
 
     version: str
     classifier: Classifier
     settings: Settings
 
     @classmethod
-    def load(cls, settings: Settings, name: str | None = None) -> LocalModel:
-        """Return a version or alias, by default the champion, verified.
+    def load(cls, settings: Settings) -> LocalModel:
+        """Return the champion, verified.
 
         Raises:
-            NoModel, UnknownVersion, BundleError: when there is nothing to load.
+            NoModel, BundleError: when there is nothing to load.
         """
-        registry = Registry(settings.home.registry)
-        version = registry.resolve(name) if name else champion_of(settings)
-        return cls(version, Classifier.load(registry.path(version), threads=settings.engine_threads), settings)
+        version = champion_of(settings)
+        folder = Registry(settings.home.registry).path(version)
+        return cls(version, Classifier.load(folder, threads=settings.engine_threads), settings)
 
     def predict(self, texts: Sequence[str], top_k: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield the answer to each text, in order, shaped like the service's.

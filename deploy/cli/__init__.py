@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from deploy.cli.app import app, main
+from deploy.cli.root import app, main
 
 __all__ = ["app", "main"]

@@ -152,6 +152,7 @@ def evaluate(
     from train.evaluate import evaluate_file
 
     settings = settings_of(context)
+    settings.home.prepare()
     registry = Registry(settings.home.registry)
     name = registry.resolve(version)
     report = evaluate_file(

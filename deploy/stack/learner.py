@@ -88,7 +88,7 @@ class Learner:
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C in the terminal reaches the stack, which then asks the learner in order.
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - our own module, or a test's
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=log,

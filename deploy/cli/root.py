@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,10 +76,10 @@ app.command()(health.status)
 app.command()(health.doctor)
 
 
-def main() -> None:
+def main(command: Callable[[], object] = app) -> None:
     """Run the command line; a mistake of ours is told in one sentence too, with the place where it happened."""
     try:
-        app()
+        command()
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         # The message of a foreign exception may quote a user's text.
