@@ -77,7 +77,7 @@ def toy_tokenizer(extra: Sequence[str] = ()) -> Tokenizer:
     words = [*_SPECIAL, *FILLER, *(word for group in SIGNAL.values() for word in group), *extra]
     pieces = dict.fromkeys([*words, *_LETTERS, *(f"##{sign}" for sign in _LETTERS)])
     vocabulary = {piece: place for place, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
     tokenizer.normalizer = BertNormalizer()
     tokenizer.pre_tokenizer = BertPreTokenizer()
     special = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
