@@ -8,13 +8,13 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from filelock import Timeout as LockTimeout
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
 from core import errors
 from core.errors import HoneError
-from core.schemas import ErrorAnswer
 from serve.complaints import malformed
 
 STATUSES: Mapping[type[HoneError], int] = {
@@ -53,7 +53,8 @@ def error_response(error: HoneError, request_id: str) -> Response:
     """Return ``error`` in the one shape of every error, with the headers its status calls for."""
     status = status_of(error)
     details: dict[str, Any] = error.details
-    body = ErrorAnswer(error=error.message, code=error.code, details=details, request_id=request_id)
+    # An ErrorAnswer, written so that not even details of a type JSON lacks can keep an error from being told.
+    body = to_json({"error": error.message, "code": error.code, "details": details, "request_id": request_id}, fallback=str)
     headers = {}
     if status in _RETRY_AFTER_S:
         headers["retry-after"] = _RETRY_AFTER_S[status]
@@ -62,7 +63,7 @@ def error_response(error: HoneError, request_id: str) -> Response:
     if status == 413:
         # What is left of the body was not read, so the connection cannot carry another request.
         headers["connection"] = "close"
-    return Response(body.model_dump_json(), status, headers, "application/json")
+    return Response(body, status, headers, "application/json")
 
 
 def answer_error(error: Exception, scope: Scope) -> Response:

@@ -228,6 +228,14 @@ async def test_a_body_without_length_is_cut_off_at_the_limit(service: Service) -
     assert sent == 21_000
 
 
+async def test_of_a_key_sent_twice_the_last_counts(service: Service) -> None:
+    assert (await _raw(service, b'{"text": "negative", "text": "positive"}')).json()["label"] == "positive"
+
+
+async def test_markup_that_no_parser_reads_is_still_a_text(service: Service) -> None:
+    assert (await service.post("/v1/predict", {"text": "<![x[ positive"})).json()["label"] == "positive"
+
+
 async def test_a_secret_in_the_wrong_place_is_not_repeated(service: Service) -> None:
     secret = "my secret diary"
     bodies: list[object] = [
