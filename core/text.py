@@ -10,7 +10,7 @@ import hashlib
 import html
 import re
 import unicodedata
-from html.parser import HTMLParser
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +19,24 @@ Split = Literal["train", "validation", "test"]
 UnicodeForm = Literal["NFC", "NFKC", "none"]
 
 _BLOCK_TAGS = frozenset({"br", "p", "div", "li", "ul", "ol", "tr", "td", "th", "table", "h1", "h2", "h3", "h4", "hr"})
-_SILENT_TAGS = frozenset({"script", "style"})
-_TAG_LIKE = re.compile(r"<[a-zA-Z/!?]")
+# Not the standard library's parser: 20,000 characters of "<a <a …" cost it seconds, and what it makes of a broken tag differs
+# between patch releases of Python, so that a text's split would too. These patterns are linear: a tag may hold "<" only between
+# quotes, so past any "<" at most two attempts to find a tag's end go on, one within each kind of quote.
+_ATTRIBUTES = r"""(?:[^<>"']++|"[^"]*+"|'[^']*+')*+"""
+_MARKUP = re.compile(
+    rf"""<!--(?:(?!<!--|-->).)*+-->
+    | <(?P<silent>script|style)(?![^\s/>]){_ATTRIBUTES}(?<!/)>(?:(?!</(?P=silent)).)*+(?:</(?P=silent)[^<>]*>?)?
+    | </?(?P<tag>[a-z][^\s<>/"']*+){_ATTRIBUTES}>
+    | </?(?P<broken>[a-z][^\s<>/"']*+)[^<>]*+>
+    | <[!?][^<>]*+>""",
+    re.ASCII | re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# Python refuses to read a number of more than 4,300 digits; a character has seven at most.
+_ENDLESS_REFERENCE = re.compile("&#[0-9]{4000,};?")
+# Markup that is escaped more often over is left as it is then; without an end, one text could ask for thousands of passes.
+_MOST_PASSES = 8
+# Chinese puts titles between full-width brackets; folded as they are, "＜V Space＞" would be taken for a tag and dropped.
+_WIDE_LESS_THAN = re.compile(r"[＜﹤](?![\s0-9\u3400-\u9fff])")
 _SPACES = re.compile(r"\s+")
 # Cc and Cf without the zero-width (non-)joiner, which emoji and several scripts need, and without white space.
 _INVISIBLE = re.compile(
@@ -39,57 +55,42 @@ class TextSettings(BaseModel):
     spaces: bool = Field(True, description="Turn every run of white space into one space and trim the ends.")
 
 
-class _Stripper(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self._silent = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the base class passes it
-        if tag in _SILENT_TAGS:
-            self._silent += 1
-        elif tag in _BLOCK_TAGS:
-            self.parts.append(" ")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _SILENT_TAGS:
-            self._silent = max(0, self._silent - 1)
-        elif tag in _BLOCK_TAGS:
-            self.parts.append(" ")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.parts.append(data)
-
-
 def _strip_html(text: str) -> str:
-    if not _TAG_LIKE.search(text):
-        return html.unescape(text)
-    stripper = _Stripper()
-    try:
-        stripper.feed(text)
-        stripper.close()
-    except AssertionError:
-        # How the standard parser says that it gives up, e.g. on "<![x[": then it was no HTML, and only entities are resolved.
-        return html.unescape(text)
-    return "".join(stripper.parts)
+    text = _MARKUP.sub(lambda found: " " if (found["tag"] or found["broken"] or "").lower() in _BLOCK_TAGS else "", text)
+    return html.unescape(_ENDLESS_REFERENCE.sub("\ufffd", text))
 
 
-def clean(text: str, settings: TextSettings) -> str:
-    """Return ``text`` as the classifier reads it.
-
-    >>> clean("  Great&nbsp;phone<br/>ＡＢＣ ", TextSettings())
-    'Great phone ABC'
-    """
+def _clean_once(text: str, settings: TextSettings) -> str:
     if settings.html and ("<" in text or "&" in text):
         text = _strip_html(text)
     if settings.unicode_form != "none" and not text.isascii():
+        if settings.unicode_form == "NFKC":
+            text = _WIDE_LESS_THAN.sub("< ", text)
         text = unicodedata.normalize(settings.unicode_form, text)
     if settings.control:
         text = _INVISIBLE.sub("", text)
     if settings.spaces:
         text = _SPACES.sub(" ", text).strip()
     return text
+
+
+def _settle(step: Callable[[str], str], text: str) -> str:
+    for _ in range(_MOST_PASSES):
+        after = step(text)
+        if after == text:
+            break
+        text = after
+    return text
+
+
+def clean(text: str, settings: TextSettings) -> str:
+    """Return ``text`` as the classifier reads it; cleaning that again changes nothing.
+
+    >>> clean("  Great&nbsp;phone<br/>ＡＢＣ ", TextSettings())
+    'Great phone ABC'
+    """
+    # One step can bring to light what an earlier one takes away: "&amp;lt;" is an escaped escape, "e\u00ad\u0301" an é.
+    return _settle(lambda rest: _clean_once(rest, settings), text)
 
 
 _KEY_SETTINGS = TextSettings(html=True, control=True, unicode_form="NFKC", spaces=True)
@@ -101,8 +102,8 @@ def normalise(text: str) -> str:
     >>> normalise("Great  Phone!") == normalise("great phone!")
     True
     """
-    # Case folding can leave NFKC (e.g. U+0345), so the form is applied once more to make this idempotent.
-    return unicodedata.normalize("NFKC", clean(text, _KEY_SETTINGS).casefold())
+    # Case folding can leave NFKC (e.g. U+0345), and can make an entity of what was none ("&EACUTE;").
+    return _settle(lambda rest: unicodedata.normalize("NFKC", clean(rest, _KEY_SETTINGS).casefold()), text)
 
 
 def text_key(text: str) -> str:
