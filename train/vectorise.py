@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from core.errors import DataError
 from core.ngrams import TOKEN_PATTERN, Ngrams
 
 
@@ -15,16 +16,25 @@ def fit_ngrams(texts: Sequence[str], *, longest: int, min_documents: int, most: 
     """Return the n-grams of 1 to ``longest`` tokens that occur in at least ``min_documents`` of the cleaned ``texts``.
 
     Rare ones stay out, so that no person's name hides in a bundle; of the rest the ``most`` frequent are kept.
+
+    Raises:
+        DataError: when none occurs so often.
     """
+    least = min(min_documents, max(1, len(texts)))
     vectoriser = TfidfVectorizer(
         token_pattern=TOKEN_PATTERN,
         ngram_range=(1, longest),
-        min_df=min(min_documents, max(1, len(texts))),
+        min_df=least,
         sublinear_tf=True,
         max_features=most,
         dtype=np.float32,
     )
-    vectoriser.fit(texts)
+    try:
+        vectoriser.fit(texts)
+    except ValueError as error:
+        raise DataError(
+            f"no word stands in {least} of the {len(texts)} training texts, so there is nothing to learn from; more rows are needed"
+        ) from error
     terms = {str(term): int(place) for term, place in vectoriser.vocabulary_.items()}
     return Ngrams(longest, terms, np.asarray(vectoriser.idf_, dtype=np.float32))
 
