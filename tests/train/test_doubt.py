@@ -1,0 +1,73 @@
+"""Base labels that corrections contradict: whose neighbours they are, and from where neighbourhood says something."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.doubt import FloatMatrix, IntVector, doubted, near_similarity
+
+
+def _unit(rows: FloatMatrix) -> FloatMatrix:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _clusters(each: int, spread: float, *, seed: int = 0) -> tuple[FloatMatrix, IntVector]:
+    """Return rows around three directions at right angles, and which direction each belongs to."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(3), each)
+    return _unit(np.eye(3)[labels] + random.normal(scale=spread, size=(3 * each, 3))), labels
+
+
+def test_where_neighbours_share_labels_nearness_has_a_limit() -> None:
+    embeddings, labels = _clusters(100, 0.1)
+    limit = near_similarity(embeddings, labels)
+    assert limit is not None
+    similarity = embeddings @ embeddings.T
+    np.fill_diagonal(similarity, -1.0)
+    nearest, closeness = similarity.argmax(axis=1), similarity.max(axis=1)
+    within = closeness >= limit
+    assert within.any()
+    assert (labels[nearest] == labels)[within].mean() >= 0.85
+
+
+def test_where_labels_are_scattered_nearness_says_nothing() -> None:
+    embeddings, labels = _clusters(200, 0.1)
+    assert near_similarity(embeddings, np.random.default_rng(1).permutation(labels)) is None
+
+
+def test_a_few_rows_say_nothing() -> None:
+    assert near_similarity(*_clusters(2, 0.1)) is None
+    assert near_similarity(np.empty((0, 3), np.float32), np.empty(0, np.int64)) is None
+
+
+def test_equal_seeds_draw_equal_rows() -> None:
+    embeddings, labels = _clusters(1_500, 0.4)
+    assert near_similarity(embeddings, labels, seed=3) == near_similarity(embeddings, labels, seed=3)
+
+
+def test_only_near_rows_that_disagree_are_doubted() -> None:
+    embeddings = _unit(np.array([[1.0, 0.01], [1.0, 0.02], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]))
+    labels = np.array([0, 1, 0, 0, 1])
+    base, corrected = np.array([0, 1, 2, 3]), np.array([4])
+    assert doubted(embeddings, labels, base, corrected, similarity=0.99).tolist() == [0]
+    assert doubted(embeddings, labels, base, corrected, similarity=0.5).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(("base", "corrected"), [([], [0]), ([0], []), ([], [])])
+def test_without_rows_or_corrections_nothing_is_doubted(base: list[int], corrected: list[int]) -> None:
+    embeddings, labels = _clusters(1, 0.1)
+    found = doubted(embeddings, labels, np.array(base, np.int64), np.array(corrected, np.int64), similarity=0.0)
+    assert found.tolist() == []
+
+
+@given(st.integers(0, 50), st.floats(-1.0, 1.0))
+def test_doubt_falls_on_base_rows_and_never_on_corrections(seed: int, similarity: float) -> None:
+    embeddings, labels = _clusters(8, 0.8, seed=seed)
+    base, corrected = np.arange(0, 24, 2), np.arange(1, 24, 2)
+    found = doubted(embeddings, labels, base, corrected, similarity=similarity)
+    assert set(found.tolist()) <= set(base.tolist())
+    nearest = corrected[(embeddings[found] @ embeddings[corrected].T).argmax(axis=1)]
+    assert (labels[nearest] != labels[found]).all()
