@@ -72,6 +72,8 @@ class Cluster:
 
     def stop(self) -> None:
         """Disconnect, and end the cluster if it was started here. Safe to call twice."""
+        if not self.address:
+            return
         import ray
 
         ray.shutdown()

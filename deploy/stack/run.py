@@ -12,7 +12,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -88,8 +87,6 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     _on_end(parts, cluster.stop)
     screen.say("starting Ray" if not settings.ray_address else f"joining the Ray cluster at {settings.ray_address}")
     with _logs_kept(folder, home.logs / "ray"):
-        # Two seconds of imports, while Ray's processes start on the other core.
-        threading.Thread(target=import_module, args=["serve.service"], daemon=True).start()
         cluster.start()
         # Ray takes over SIGTERM when it starts.
         _take_signals()

@@ -1,0 +1,130 @@
+"""`hone up` as a person meets it: started, asked, killed, started again, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core.registry import Registry
+from core.settings import Settings
+from deploy.client import ServiceClient
+from deploy.stack.guard import stack_processes
+from deploy.stack.learner import settings_environment
+from deploy.stack.preflight import TRACE, Trace
+from tests.deploy.conftest import free_port
+from tests.deploy.test_quiet import QUIETING
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("registry")]
+
+HONE = [sys.executable, "-c", "from deploy.cli import main; main()", "up"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `hone up` in a session of its own, with what tells its processes from others."""
+
+    process: subprocess.Popen[str]
+    trace: Trace
+
+    def alive(self) -> set[str]:
+        """Return the names of all processes that belong to it."""
+        own = stack_processes(self.trace.mark, self.trace.folder, frozenset())
+        session = [item for item in psutil.process_iter() if item.pid == self.process.pid or _session(item) == self.process.pid]
+        return {item.name() for item in [*own, *session] if item.status() != psutil.STATUS_ZOMBIE}
+
+    def wait_until_gone(self, within_s: float) -> None:
+        """Return when no process and no folder of it is left."""
+        deadline = time.monotonic() + within_s
+        while (left := self.alive()) or self.trace.folder.exists():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
+
+
+def environment(settings: Settings, user: Path) -> dict[str, str]:
+    """Return the environment of a stack whose user has an empty home folder of their own."""
+    inherited = {name: value for name, value in os.environ.items() if name not in QUIETING}
+    return {**inherited, **settings_environment(settings), "HOME": str(user), "COLUMNS": "200"}
+
+
+@contextmanager
+def up(settings: Settings, user: Path) -> Iterator[Stack]:
+    """Start a stack and yield when it answers; what is left at the end is killed."""
+    # From a folder of no importance: the workers must find the packages without it.
+    process = subprocess.Popen(
+        HONE,
+        env=environment(settings, user),
+        cwd=user,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C ends it" in line:
+            break
+    assert process.poll() is None, "".join(lines)
+    stack = Stack(process, Trace.model_validate_json((settings.home.root / TRACE).read_bytes()))
+    try:
+        yield stack
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+        stack.wait_until_gone(30)
+
+
+def refused(settings: Settings, user: Path) -> str:
+    """Return the one sentence with which a start is refused."""
+    result = subprocess.run(HONE, env=environment(settings, user), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_a_stack_that_was_killed_starts_again_with_all_it_had_acknowledged(
+    settings: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    client = ServiceClient(settings)
+    with up(settings, user) as first:
+        answer = client.post("/v1/predict", {"text": "so positive"})
+        assert (answer["label"], answer["model_version"]) == ("positive", "v1")
+        assert "another hone already runs" in refused(settings.model_copy(update={"port": free_port()}), user)
+        beside = settings.model_copy(update={"home_dir": tmp_path / "beside"})
+        assert f"port {settings.port} on 127.0.0.1 is in use" in refused(beside, user)
+        correction = client.post("/v1/corrections", {"prediction_id": answer["prediction_id"], "label": "neutral"})
+        first.process.kill()
+        first.wait_until_gone(20)
+
+    with up(settings, user) as second:
+        kept = client.get("/v1/corrections")["corrections"]
+        assert [item["correction_id"] for item in kept] == [correction["correction_id"]]
+        assert client.post("/v1/predict", {"text": "so positive"})["model_version"] == "v1"
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(20) == 0
+        assert second.alive() == set()
+        assert not second.trace.folder.exists()
+
+    assert list(user.iterdir()) == [], "nothing, such as Ray's token, may be left in the user's home folder"
+    assert registry.aliases().champion == "v1"
