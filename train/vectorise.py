@@ -33,7 +33,7 @@ def fit_ngrams(texts: Sequence[str], *, longest: int, min_documents: int, most: 
         vectoriser.fit(texts)
     except ValueError as error:
         raise DataError(
-            f"no word stands in {least} of the {len(texts)} training texts, so there is nothing to learn from; more rows are needed"
+            f"no word stands in {least} of the {len(texts)} training texts, so nothing can be learned; more rows are needed"
         ) from error
     terms = {str(term): int(place) for term, place in vectoriser.vocabulary_.items()}
     return Ngrams(longest, terms, np.asarray(vectoriser.idf_, dtype=np.float32))

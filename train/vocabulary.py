@@ -13,7 +13,7 @@ from tokenizers.trainers import WordPieceTrainer
 from torch import nn
 
 from core.bundle import Vocabulary
-from train.base import Base
+from train.base import Base, token_embeddings
 
 # Below this share of unknown tokens an extension costs more (new, untrained embeddings) than the lost words are worth.
 WORTH_EXTENDING_RATIO = 0.02
@@ -46,8 +46,10 @@ def extend_vocabulary(base: Base, texts: Sequence[str]) -> Vocabulary | None:
         return None
     words = _unknown_words(base.tokenizer, texts)
     pieces = [piece for piece in _train_pieces(words) if piece not in body["model"]["vocab"]]
-    # A tokenizer may pad its vocabulary with added tokens at the end, so new pieces start after the largest id in use.
-    start = base.tokenizer.get_vocab_size(with_added_tokens=True)
+    if not pieces:
+        return None
+    # A vocabulary may end in added tokens, and an encoder may have more embeddings than tokens: pieces start after both.
+    start = max(base.tokenizer.get_vocab_size(with_added_tokens=True), len(token_embeddings(base).weight))
     body["model"]["vocab"].update({piece: start + place for place, piece in enumerate(pieces)})
     base.tokenizer = Tokenizer.from_str(json.dumps(body, ensure_ascii=False))
     _grow_embeddings(base.encoder.transformer, start + len(pieces))
@@ -76,8 +78,11 @@ def _unknown_words(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[str]:
 
 
 def _train_pieces(words: Counter[str]) -> list[str]:
+    # The trainer numbers single signs inside words in the order of a hash map, and breaks ties by number; named here, they have
+    # the same numbers every time, so that equal texts give equal pieces.
+    inner = sorted({f"##{sign}" for word, n in words.items() if n >= _LEAST_COUNT for sign in word[1:]})
     trainer = WordPieceTrainer(
-        vocab_size=_MOST_PIECES, min_frequency=_LEAST_COUNT, special_tokens=["[UNK]"], show_progress=False
+        vocab_size=_MOST_PIECES, min_frequency=_LEAST_COUNT, special_tokens=["[UNK]", *inner], show_progress=False
     )
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))  # noqa: S106 - a token of text, not a secret
     learner.train_from_iterator((word for word, n in words.items() if n >= _LEAST_COUNT for _ in range(n)), trainer)
