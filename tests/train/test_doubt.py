@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from train.doubt import FloatMatrix, IntVector, doubted, near_similarity
 
 
-def _unit(rows: FloatMatrix) -> FloatMatrix:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+def _unit(rows: NDArray[np.float64]) -> FloatMatrix:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _clusters(each: int, spread: float, *, seed: int = 0) -> tuple[FloatMatrix, IntVector]:
