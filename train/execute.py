@@ -77,7 +77,9 @@ class Executor:
         self._store.update_run(run.run_id, stage="snapshot", progress_ratio=0.0)
         snapshot, dataset = self._snapshot(champion)
         parent = Parent(champion, self._registry.path(champion))
-        request = FitRequest(speed=run.speed, features="auto", seed=0)
+        # A head run keeps the champion's kind of features; a full run may find that another has become better.
+        features = self._registry.manifest(champion).features if run.speed == "head" else "auto"
+        request = FitRequest(speed=run.speed, features=features, seed=0)
         place = Workplace(self._settings.home.cache, staging)
         folder = fit(FitJob(run.run_id, self._settings, request, snapshot.hash, dataset, place, parent))
 

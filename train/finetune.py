@@ -117,6 +117,8 @@ def finetune(
     weights = torch.from_numpy(train.weights / train.weights.mean())
     labels = torch.from_numpy(train.labels)
 
+    # At once, because a run may be stopped at any step.
+    base.changed()
     best = _Best()
     progress = _Progress(steps, settings.budget_s)
     for epoch in range(settings.epochs):

@@ -216,8 +216,18 @@ class _Fitter:
         self.doubted = len(places)
 
     def _linear_options(self, heads: HeadRows) -> list[Option]:
+        """Fit a head for each kind of features that may be served, and the linear floor beside them for a person to see.
+
+        A run of the learner has no reader: with one kind wanted it fits that alone.
+        """
         kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
-        return [fit_option(heads, name, kind, self._beat) for name, kind in kinds.items()]
+        wanted = self.request.features
+        tuning = self.request.speed == "full"
+        return [
+            fit_option(heads, name, kind, self._beat)
+            for name, kind in kinds.items()
+            if wanted in ("auto", kind) or tuning or (self.parent is None and kind == "ngrams")
+        ]
 
     def _rough_probe(self, base: Base) -> Head:
         places = self.rows.train[: max(_PROBE_ROWS, _PROBE_ROWS_PER_CLASS * len(self.rows.names))]
