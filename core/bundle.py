@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from core.errors import BundleError
 from core.home import sync_folder, write_atomically
@@ -120,6 +120,13 @@ class Manifest(Strict):
     probes: list[Probe] = Field(description="Fixed texts with the answer recorded at export; a loader repeats them.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 by path.")
 
+    @field_validator("labels")
+    @classmethod
+    def _differ(cls, labels: list[str]) -> list[str]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("labels must differ")
+        return labels
+
 
 class Probe(Strict):
     """A fixed text and what the bundle answered to it when it was made."""
@@ -140,11 +147,7 @@ def file_sha256(path: Path) -> str:
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Record the checksum of every file in ``folder`` and write the manifest last; without one a folder is no bundle."""
-    files = {
-        path.relative_to(folder).as_posix(): file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+    files = {name: file_sha256(folder / name) for name in _names(folder)}
     sealed = manifest.model_copy(update={"files": files})
     write_atomically(folder / MANIFEST, sealed.model_dump_json(indent=1).encode())
     for path in {(folder / name).parent for name in files}:
@@ -161,8 +164,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{folder.name} is not a bundle: its {MANIFEST} is missing or not JSON") from error
+    if not isinstance(body, dict):
+        raise BundleError(f"{folder.name} is not a bundle: its {MANIFEST} is no JSON object")
     if body.get("format") != FORMAT:
         raise BundleError(f"{folder.name} has bundle format {body.get('format')!r}; this release reads {FORMAT}")
     try:
@@ -176,15 +181,31 @@ def verify(folder: Path) -> Manifest:
     """Return the manifest after comparing every file with its checksum.
 
     Raises:
-        BundleError: naming the first file that is missing or altered.
+        BundleError: naming the first file that is missing or altered, or that the manifest does not name.
     """
     manifest = read_manifest(folder)
     for name, digest in manifest.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{folder.name} names the file {name}, which lies outside the bundle")
-        if not path.is_file():
-            raise BundleError(f"{folder.name} lacks {name}")
-        if file_sha256(path) != digest:
-            raise BundleError(f"{folder.name} holds an altered {name}: its SHA-256 is not the recorded one")
+        try:
+            _compare(folder, name, digest)
+        except (OSError, ValueError) as error:
+            # A name no file system takes, or a file this process may not read.
+            raise BundleError(f"{folder.name} names the file {name!r}, which cannot be read") from error
+    extra = next((name for name in _names(folder) if name not in manifest.files), None)
+    if extra is not None:
+        raise BundleError(f"{folder.name} holds {extra}, which its {MANIFEST} does not name")
     return manifest
+
+
+def _compare(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder.name} names the file {name}, which lies outside the bundle")
+    if not path.is_file():
+        raise BundleError(f"{folder.name} lacks {name}")
+    if file_sha256(path) != digest:
+        raise BundleError(f"{folder.name} holds an altered {name}: its SHA-256 is not the recorded one")
+
+
+def _names(folder: Path) -> list[str]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return [name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST]

@@ -50,15 +50,18 @@ class Head:
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleError: when the file is damaged, or a weight is not a finite number.
+            BundleError: when the file is damaged, or a weight is not a finite float32.
         """
         try:
             tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, TypeError, AttributeError) as error:
+            # The last two are how the library says that numpy has no such number type.
             raise BundleError(f"{path.name} is not a readable safetensors file") from error
         if "bias" not in tensors:
             raise BundleError(f"{path.name} lacks the tensor bias")
         for name, tensor in tensors.items():
+            if tensor.dtype != np.float32:
+                raise BundleError(f"{path.name} holds {name} as {tensor.dtype}, expected float32")
             if not np.isfinite(tensor).all():
                 raise BundleError(f"{path.name} holds values in {name} that are not finite numbers")
         return cls(tensors.get("encoder.weight"), tensors.get("ngrams.weight"), tensors["bias"])
@@ -154,17 +157,24 @@ class Classifier:
         """Answer the recorded probes again.
 
         Raises:
-            BundleError: when an answer is not finite, or differs from the recorded one by more than ``PROBE_TOLERANCE``.
+            BundleError: when there is no answer, or it is not finite, or it differs from the recorded one by more than
+                ``PROBE_TOLERANCE``.
         """
         probes = self.manifest.probes
         if not probes:
             return
-        scores = self.predict([probe.text for probe in probes])
+        try:
+            scores = self.predict([probe.text for probe in probes])
+        except Exception as error:
+            # An engine file that does not fit the rest: ONNX Runtime and numpy each raise types of their own.
+            raise BundleError(f"the bundle cannot answer its probes ({type(error).__name__})") from error
         if not np.isfinite(scores).all():
             raise BundleError("the bundle answers its probes with values that are not finite numbers")
         for place, probe in enumerate(probes):
+            if probe.label not in self.labels:
+                raise BundleError(f"probe {place} names a label that is not among the bundle's {len(self.labels)}")
             gap = abs(float(scores[place, self.labels.index(probe.label)]) - probe.score)
-            if gap > PROBE_TOLERANCE:
+            if not gap <= PROBE_TOLERANCE:
                 raise BundleError(
                     f"probe {place} is answered {gap:.3f} away from the recorded probability; {PROBE_TOLERANCE} is allowed"
                 )

@@ -25,7 +25,7 @@ class OnnxEncoder:
         """Load ``path`` with ``threads`` threads (0: one per core).
 
         Raises:
-            BundleError: when ONNX Runtime cannot load the file.
+            BundleError: when ONNX Runtime cannot load the file, or it takes or gives something else.
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count() or 1
@@ -41,6 +41,9 @@ class OnnxEncoder:
         names = {value.name for value in self._session.get_inputs()}
         if names != {"input_ids", "attention_mask"}:
             raise BundleError(f"{path.name} takes {sorted(names)}, expected attention_mask and input_ids")
+        outputs = sorted(value.name for value in self._session.get_outputs())
+        if "embedding" not in outputs:
+            raise BundleError(f"{path.name} gives {outputs}, expected embedding")
 
     def embed(self, ids: Sequence[Sequence[int]]) -> FloatMatrix:
         """Return the embeddings (n, h), each of Euclidean length 1, of ``n`` token sequences padded to the longest."""
@@ -75,13 +78,17 @@ def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:
     """Return the tokenizer of a bundle, cutting at ``max_tokens`` and never padding.
 
     Raises:
-        BundleError: when the file is not a tokenizer.
+        BundleError: when the file is not a tokenizer, or adds as many tokens to every text as ``max_tokens`` allows.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
         # The Rust library raises a bare Exception for every malformed file.
         raise BundleError(f"{path.name} is not a tokenizer file") from error
+    added = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if max_tokens <= added:
+        # The library would then not cut at all.
+        raise BundleError(f"texts are cut at {max_tokens} tokens, and {path.name} adds {added} to every one")
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=max_tokens)
     return tokenizer

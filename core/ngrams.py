@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat, PositiveInt
+
+from core.errors import BundleError
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 TOKEN_PATTERN = rf"(?u)[{_CJK}]|[!?]|[^\W{_CJK}_]+(?:'[^\W{_CJK}_]+)*"
@@ -28,6 +31,12 @@ class SparseRow:
 
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
+
+
+class _Stored(BaseModel):
+    longest: PositiveInt
+    terms: list[str]
+    idf: list[FiniteFloat]
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,17 @@ class Ngrams:
 
     @classmethod
     def load(cls, path: Path) -> Ngrams:
-        """Read what :meth:`save` wrote."""
-        body = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            body["longest"], {term: i for i, term in enumerate(body["terms"])}, np.asarray(body["idf"], dtype=np.float32)
-        )
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: when the file is damaged, or does not have one finite frequency for each of its different terms.
+        """
+        try:
+            stored = _Stored.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path.name} is not a readable vocabulary") from error
+        vocabulary = {term: place for place, term in enumerate(stored.terms)}
+        if not len(vocabulary) == len(stored.terms) == len(stored.idf):
+            found = f"{len(stored.terms)} terms, {len(vocabulary)} of them different, and {len(stored.idf)} frequencies"
+            raise BundleError(f"{path.name} has {found}; each term stands there once, with one frequency")
+        return cls(stored.longest, vocabulary, np.asarray(stored.idf, dtype=np.float32))
