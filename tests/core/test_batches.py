@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_shortest_texts_come_first_and_equals_keep_their_order(lengths: list[int
 @given(_lengths, _most_texts, _most_tokens)
 def test_no_two_neighbours_would_have_fitted_into_one_batch(lengths: list[int], max_texts: int, max_tokens: int) -> None:
     batches = plan_batches(lengths, max_texts=max_texts, max_tokens=max_tokens)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         size = len(batch) + 1
         assert size > max_texts or size * lengths[following[0]] > max_tokens
 
