@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from train.progress import Progress
     from train.teach import TeachReport
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXAMPLE_TEXT = "这是一个非常好的产品，我非常喜欢它。"
 
 
@@ -29,7 +30,7 @@ def up(context: typer.Context) -> None:
     Examples:
       hone up
       hone --port 9000 --home ./mine up          a second stack beside the first
-      HONE_HOST=0.0.0.0 hone up                  answer other machines too; nothing asks them for a password
+      HONE_HOST=0.0.0.0 hone up                  answer other machines too, without a password
     """
     from deploy.stack.run import run_stack
 
@@ -69,6 +70,10 @@ class TerminalScreen:
         self._close_bar()
         url = self._settings.url
         out.print(f"\n[bold green]Hone answers[/] with {version} at [bold]{url}[/]\n")
+        if self._settings.host not in _LOOPBACK:
+            out.print(
+                f"[yellow]It listens on {self._settings.host}:[/] whoever reaches this machine may ask, correct and promote.\n"
+            )
         for title, command in try_lines(url):
             out.print(f"[dim]# {title}[/]")
             out.print(command, soft_wrap=True, markup=False)

@@ -151,11 +151,11 @@ def _guarded(settings: Settings) -> Iterator[Path]:
     folder = short_folder()
     mark = secrets.token_hex(16)
     guard = start_guard(mark, folder, os.getpid(), os.environ)
-    os.environ |= {MARK: mark, **(ray_environment() if not settings.ray_address else {})}
-    # Replicas and learner are told where their counters go; Ray's own processes are not to add theirs.
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    leave_trace(settings.home, Trace(mark=mark, pid=os.getpid(), folder=folder))
     try:
+        os.environ |= {MARK: mark, **(ray_environment() if not settings.ray_address else {})}
+        # Replicas and learner are told where their counters go; Ray's own processes are not to add theirs.
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        leave_trace(settings.home, Trace(mark=mark, pid=os.getpid(), folder=folder))
         yield folder
     finally:
         if guard.stdin is not None:
