@@ -4,8 +4,8 @@
 
     locust -f load_tests/locustfile.py --headless -u 32 -r 32 -t 60s --host http://127.0.0.1:8321
 
-Texts come from the package's sample data, or from the ``text`` column of the CSV file that HONE_LOAD_DATA names. The exit code is
-1 when any request failed. A correction always confirms what was answered, so that a load test teaches nothing wrong.
+Texts come from the package's sample data, or from the ``text`` column of the CSV file that HONE_LOAD_DATA names. The exit code
+is 1 when any request failed. A correction always confirms what was answered, so that a load test teaches nothing wrong.
 """
 
 from __future__ import annotations
@@ -49,14 +49,13 @@ class Caller(HttpUser):
     @task(1)
     def confirm(self) -> None:
         """Ask, and confirm the answer."""
-        answer: dict[str, Any] = self.client.post(
-            "/v1/predict", json={"text": random.choice(TEXTS)}, name="/v1/predict one"
-        ).json()
+        reply = self.client.post("/v1/predict", json={"text": random.choice(TEXTS)}, name="/v1/predict one")
+        answer: dict[str, Any] = reply.json()
         body = {"prediction_id": answer.get("prediction_id"), "label": answer.get("label"), "annotator": "load test"}
         self.client.post("/v1/corrections", json=body, name="/v1/corrections")
 
 
-@events.quitting.add_listener
+@events.quitting.add_listener  # type: ignore[untyped-decorator] # untyped there
 def fail_when_a_request_failed(environment: Environment, **_: object) -> None:
     """Set the exit code."""
     environment.process_exit_code = 1 if environment.stats.total.num_failures else 0

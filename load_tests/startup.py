@@ -4,9 +4,9 @@
 
     python -m load_tests.startup
 
-Starts ``hone up`` on a new state folder and a free port, so it disturbs nothing, and prints one JSON object. The figures to keep
-below are 90 s for the first answer (the default classifier is taught on the way), 20 s for that of the second start, and 10 s for
-Ctrl-C.
+Starts ``hone up`` on a new state folder and a free port, so it disturbs nothing, and prints one JSON object. The figures to
+keep below are 90 s for the first answer (the default classifier is taught on the way), 20 s for that of the second start, and
+10 s for Ctrl-C.
 """
 
 from __future__ import annotations
