@@ -72,22 +72,26 @@ class ExportedEncoder:
 
     @classmethod
     def of_cache(cls, cache: Path, digest: str) -> ExportedEncoder | None:
-        """Return the encoder that an earlier training left in the cache."""
+        """Return the encoder that an earlier training left in the cache, None when a part of it is missing."""
         folder = cache / "encoders" / digest[:32]
+        if not all((folder / name).is_file() for name in (TOKENIZER, *VARIANTS.values())):
+            return None
         try:
             return cls(folder, EncoderFacts.model_validate_json((folder / _FACTS).read_bytes()))
         except (OSError, ValueError):
             return None
 
     def keep(self, cache: Path) -> ExportedEncoder:
-        """Move this freshly exported encoder into the cache; a second one of the same digest is dropped."""
+        """Move this freshly exported encoder into the cache; a second whole one of the same digest is dropped."""
         target = cache / "encoders" / self.facts.digest[:32]
         write_atomically(self.folder / _FACTS, self.facts.model_dump_json().encode())
         target.parent.mkdir(parents=True, exist_ok=True)
+        if self.of_cache(cache, self.facts.digest) is None:
+            shutil.rmtree(target, ignore_errors=True)
         try:
             os.rename(self.folder, target)
         except OSError:
-            # Another process was quicker, or a damaged one is in the way; contents of equal digest are equal.
+            # It was there before, or another process was quicker; contents of equal digest are equal.
             shutil.rmtree(self.folder, ignore_errors=True)
         return ExportedEncoder(target, self.facts)
 

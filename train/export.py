@@ -102,7 +102,16 @@ def _quantise(source: Path, target: Path) -> None:
 
 
 def compare(reference: FloatMatrix, served: FloatMatrix, labels: IntVector, *, encoder_gap: float) -> Parity:
-    """Return how logits ``served`` (n, c) by an engine compare with ``reference`` (n, c), row by row."""
+    """Return how logits ``served`` (n, c) by an engine compare with ``reference`` (n, c), row by row; no rows claim nothing."""
+    if not len(labels):
+        return Parity(
+            rows=0,
+            encoder_gap=encoder_gap,
+            label_agreement_ratio=1.0,
+            max_probability_gap=0.0,
+            accuracy_torch=0.0,
+            accuracy_engine=0.0,
+        )
     before, after = reference.argmax(axis=1), served.argmax(axis=1)
     gap: NDArray[np.float32] = np.abs(softmax(reference) - softmax(served))
     return Parity(
@@ -116,7 +125,7 @@ def compare(reference: FloatMatrix, served: FloatMatrix, labels: IntVector, *, e
 
 
 def choose_variant(parities: dict[Variant, Parity]) -> Variant:
-    """Return int8 when it is true enough to be served, else fp32: parity first, speed second."""
+    """Return int8 when it was seen to be true enough to be served, else fp32: parity first, speed second."""
     parity = parities["int8"]
-    true = parity.label_agreement_ratio >= INT8_LEAST_AGREEMENT
+    true = parity.rows > 0 and parity.label_agreement_ratio >= INT8_LEAST_AGREEMENT
     return "int8" if true and parity.accuracy_torch - parity.accuracy_engine <= INT8_MOST_LOSS else "fp32"
