@@ -21,7 +21,7 @@ from typing import Literal
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from core.bundle import Manifest, read_manifest, verify
+from core.bundle import MANIFEST, Manifest, read_manifest, verify
 from core.errors import BundleError, GateRefused, NothingToRollBack, UnknownVersion
 from core.gate import GateDecision
 from core.home import sync_folder, write_atomically
@@ -103,14 +103,20 @@ class Registry:
     def decision(self, name: str) -> GateDecision | None:
         """Return what the gate said about a version, or None when it was never asked."""
         path = self._decisions / f"{self.resolve(name)}.json"
-        return GateDecision.model_validate_json(path.read_bytes()) if path.exists() else None
+        try:
+            return GateDecision.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise BundleError(f"{path} is damaged, so what the gate said is not known; restore it") from error
 
     def history(self, *, limit: int = 1000) -> list[Move]:
         """Return the latest moves, oldest first. A line cut short by a crash is left out."""
         if not self._history.exists():
             return []
         moves = []
-        for line in self._history.read_text(encoding="utf-8").splitlines()[-limit:]:
+        # Bytes, because a cut can halve a character, and because JSON leaves some ends of lines (U+2028) as they are.
+        for line in self._history.read_bytes().splitlines()[-limit:]:
             try:
                 moves.append(Move.model_validate_json(line))
             except ValueError:
@@ -128,6 +134,8 @@ class Registry:
         verify(staged)
         with self._lock:
             version = f"v{max((int(name[1:]) for name in self.versions()), default=0) + 1}"
+            # A crash just before the rename leaves a decision about a version that never was.
+            (self._decisions / f"{version}.json").unlink(missing_ok=True)
             if decision is not None:
                 write_atomically(self._decisions / f"{version}.json", decision.model_dump_json(indent=1).encode())
             os.rename(staged, self._versions / version)
@@ -178,25 +186,33 @@ class Registry:
             return new
 
     def sweep(self) -> list[str]:
-        """Remove what a crash left behind: aliases of versions that are gone. Return what was mended, as sentences."""
+        """Remove what a crash left behind: folders that are no whole bundle, aliases of versions that are gone.
+
+        Return what was mended, as sentences.
+        """
         mended: list[str] = []
         with self._lock:
+            for entry in self._versions.iterdir():
+                if entry.is_dir() and not (entry / MANIFEST).exists():
+                    shutil.rmtree(entry)
+                    mended.append(f"the folder {entry.name} was no whole bundle")
             aliases = self.aliases()
             gone = {part: name for part, name in aliases.model_dump().items() if name and not (self._versions / name).is_dir()}
             if gone:
                 self._set(aliases.model_copy(update=dict.fromkeys(gone)))
                 mended.extend(f"the alias {part} named {name}, which is not there" for part, name in gone.items())
-            for entry in self._versions.iterdir():
-                if not (entry / "manifest.json").exists():
-                    shutil.rmtree(entry)
-                    mended.append(f"the folder {entry.name} was no whole bundle")
         return mended
 
     def _set(self, aliases: Aliases) -> None:
         write_atomically(self._aliases, aliases.model_dump_json(indent=1).encode())
 
     def _record(self, move: Move) -> None:
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(move.model_dump(mode="json"), ensure_ascii=False) + "\n")
+        line = json.dumps(move.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n"
+        with self._history.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                # After a line that a crash cut short, this one must not become part of it.
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
