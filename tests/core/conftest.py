@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from core.classifier import Classifier
+from core.registry import Registry
 from tests.core.encoders import write_encoder_bundle
 
 settings.register_profile("hone", deadline=None)
@@ -33,3 +34,9 @@ def bundle(sealed: Path, tmp_path: Path) -> Path:
 def classifier(sealed: Path) -> Classifier:
     """Give the classifier of ``sealed``."""
     return Classifier.load(sealed, threads=1)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Give an empty registry."""
+    return Registry(tmp_path / "registry")

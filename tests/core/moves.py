@@ -1,0 +1,36 @@
+"""What other processes do to a registry in its tests; in a module, so that those processes can import it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from core.registry import Registry
+from tests.bundles import write_ngram_bundle
+
+
+def register_and_promote_for_ever(root: Path, answers: Connection) -> None:
+    """Register, promote and now and then roll back, sending the name of each version that was registered."""
+    registry = Registry(root)
+    for number in itertools.count():
+        version = _register(registry, number)
+        answers.send(version)
+        registry.promote(version, by="a test", why="它更好")
+        if number % 3 == 2:
+            registry.rollback(by="a test", why="它更差")
+
+
+def register_together(root: Path, start: Barrier, answers: Connection, count: int) -> None:
+    """Wait for the others, register ``count`` versions, and send their names."""
+    registry = Registry(root)
+    start.wait()
+    answers.send([_register(registry, number) for number in range(count)])
+
+
+def _register(registry: Registry, number: int) -> str:
+    staged = registry.root / f"staged-{os.getpid()}-{number}"
+    write_ngram_bundle(staged, seed=number)
+    return registry.register(staged, None, by="a test", why="")
