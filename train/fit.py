@@ -146,6 +146,7 @@ class _Fitter:
         self.options: list[Option] = []
         self.chosen: Option | None = None
         self.head: Head | None = None
+        self.inherited: Vocabulary | None = None
         self.weights = rows.weights
         self.doubted = 0
         self.ngrams: Ngrams = fit_ngrams(
@@ -170,8 +171,12 @@ class _Fitter:
 
     def fit_full_speed(self) -> None:
         """Fit heads, fine-tune the encoder from the probe, and combine it with the n-gram head."""
-        source = str(self.parent.folder / "encoder") if self.parent and self._parent_encoder() else None
-        base = load_base(self.request.base or source)
+        known = self._parent_encoder()
+        base = load_base(self.request.base or (str(known.folder / "encoder") if known else None))
+        if known is not None:
+            # Loaded from a folder called encoder; what it is called by is where its weights started.
+            base.name = known.facts.base
+            self.inherited = known.facts.vocabulary
         vocabulary = self._extend(base)
         if vocabulary is None:
             before: ExportedEncoder | None = self._exported(base)
@@ -189,7 +194,8 @@ class _Fitter:
 
         tuned_head = self._finetune(base, probe, train_embeddings=vocabulary is not None)
         self.stages.at("export")
-        tuned = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], vocabulary).keep(self.place.cache)
+        record = vocabulary or self.inherited
+        tuned = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], record).keep(self.place.cache)
         self.clock.lap("export")
         heads = self._head_rows(self._embed(tuned, self.rows.validation, stage="export"))
         floor = self.options[0]
@@ -287,7 +293,9 @@ class _Fitter:
     def _exported(self, base: Base) -> ExportedEncoder:
         kept = ExportedEncoder.of_cache(self.place.cache, base.digest())
         if kept is None:
-            kept = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], None).keep(self.place.cache)
+            kept = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], self.inherited).keep(
+                self.place.cache
+            )
         self.clock.lap("load")
         return kept
 
