@@ -22,7 +22,10 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 class Settings(BaseSettings):
     """What an operator can decide; every default suits one laptop."""
 
-    model_config = SettingsConfigDict(env_prefix="HONE_", frozen=True, extra="ignore")
+    # An empty variable is one that is not set, as compose files write it; HONE_HOME= must not mean the present folder.
+    model_config = SettingsConfigDict(
+        env_prefix="HONE_", env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     home_dir: Path = Field(
         default_factory=lambda: platformdirs.user_data_path("hone"),
