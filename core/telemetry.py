@@ -31,7 +31,11 @@ class JsonLines(logging.Formatter):
                 frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
                 trace = trace.tb_next
             fields["frames"] = frames[-8:]
-        return json.dumps(fields, ensure_ascii=False, default=str)
+        return json.dumps(fields, ensure_ascii=False, default=_name_or_text)
+
+
+def _name_or_text(value: object) -> str:
+    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 def configure_logging(level: str, path: Path | None = None) -> None:
