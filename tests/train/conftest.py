@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it has no types
 
 from core.settings import Settings
 from feedback.store import Store
@@ -20,9 +21,11 @@ from train.teach import TeachReport, TeachRequest, teach
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Let torch use one thread: toy matrices are slower with more, and sums come out the same every time."""
+def one_thread() -> Iterator[None]:
+    """Let torch and numpy use one thread: toy matrices are slower with more, and sums come out the same every time."""
     torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")
