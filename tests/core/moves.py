@@ -1,4 +1,4 @@
-"""What other processes do to a registry in its tests; in a module, so that those processes can import it."""
+"""What other processes do in tests, in a module, so that those processes can import it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from core.home import write_atomically
 from core.registry import Registry
 from tests.bundles import write_ngram_bundle
 
@@ -34,3 +35,16 @@ def _register(registry: Registry, number: int) -> str:
     staged = registry.root / f"staged-{os.getpid()}-{number}"
     write_ngram_bundle(staged, seed=number)
     return registry.register(staged, None, by="a test", why="")
+
+
+def pattern(number: int) -> bytes:
+    """Return a mebibyte of which every byte says which version of the file it belongs to."""
+    return bytes([number % 256]) * 2**20
+
+
+def write_for_ever(path: Path, answers: Connection) -> None:
+    """Replace ``path`` by one version after the other, saying when the first is there."""
+    for number in itertools.count(1):
+        write_atomically(path, pattern(number))
+        if number == 1:
+            answers.send(number)

@@ -76,6 +76,7 @@ def test_threads_that_promote_and_roll_back_leave_valid_aliases_at_every_moment(
     assert _sound(registry).champion == moved[-1].version
 
 
+@pytest.mark.integration
 def test_processes_that_register_at_once_get_versions_of_their_own(registry: Registry, processes: ForkServerContext) -> None:
     count, start = 5, processes.Barrier(2)
     pipes = [processes.Pipe(duplex=False) for _ in range(2)]
@@ -115,6 +116,7 @@ def _killed_rounds(registry: Registry, processes: ForkServerContext) -> Iterator
         yield names
 
 
+@pytest.mark.integration
 def test_a_killed_process_leaves_whole_versions_and_a_champion_that_verifies(
     registry: Registry, processes: ForkServerContext
 ) -> None:

@@ -1,0 +1,173 @@
+"""Settings: what each promises, where it is read from, what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from core.home import Home
+from core.settings import Settings, Speed
+
+_FIELDS = Settings.model_fields
+# What a number counts or measures is the last word of its name; these are plain numbers.
+_UNITS = ("_s", "_bytes", "_tokens", "_texts", "_chars", "_rows", "_ratio")
+_PLAIN = {"port", "replicas", "engine_threads", "learn_after_corrections", "learn_nice", "correction_weight", "gate_alpha"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Give an environment without any setting."""
+    for name in [name for name in os.environ if name.startswith("HONE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+def _variable(name: str) -> str:
+    return "HONE_HOME" if name == "home_dir" else f"HONE_{name.upper()}"
+
+
+@pytest.mark.parametrize("name", _FIELDS)
+def test_every_setting_says_what_it_means(name: str) -> None:
+    description = _FIELDS[name].description
+    assert description
+    assert description[0].isupper()
+    assert description.endswith(".")
+
+
+@pytest.mark.parametrize("name", [name for name, field in _FIELDS.items() if field.annotation in (int, float)])
+def test_every_number_names_its_unit_and_is_bounded(name: str) -> None:
+    field = _FIELDS[name]
+    assert (name in _PLAIN) != name.endswith(_UNITS)
+    bounds = {key for entry in field.metadata for key in ("ge", "gt", "le", "lt") if getattr(entry, key, None) is not None}
+    assert bounds & {"ge", "gt"}
+    if name.endswith("_ratio"):
+        assert bounds == {"ge", "le"}
+    if name.endswith("_s"):
+        assert field.annotation is float
+        assert "econds" in (field.description or "")
+
+
+@pytest.mark.parametrize("name", _FIELDS)
+def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.MonkeyPatch) -> None:
+    others = {bool: "false", int: "19", float: "0.3", str: "given", Path: "/given"}
+    kind = _FIELDS[name].annotation
+    words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
+    value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
+    before = Settings().model_dump()
+    environment.setenv(_variable(name), value)
+    after = Settings().model_dump()
+    assert str(after[name]).lower() == value.lower()
+    assert {field for field in _FIELDS if after[field] != before[field]} == {name}
+
+
+@pytest.mark.parametrize("name", _FIELDS)
+def test_an_empty_variable_is_one_that_is_not_set(name: str, environment: pytest.MonkeyPatch) -> None:
+    before = Settings()
+    environment.setenv(_variable(name), "")
+    assert Settings() == before
+
+
+def test_other_variables_are_nobody_s_business(environment: pytest.MonkeyPatch) -> None:
+    before = Settings()
+    for name in ("PORT", "HOST", "HONE", "HONE_", "HONE_UNKNOWN", "HONE_HOME_DIR"):
+        environment.setenv(name, "1")
+    assert Settings() == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HONE_PORT", "0"),
+        ("HONE_PORT", "65536"),
+        ("HONE_PORT", "eighty"),
+        ("HONE_REPLICAS", "0"),
+        ("HONE_ENGINE_THREADS", "-1"),
+        ("HONE_LOG_LEVEL", "LOUD"),
+        ("HONE_MAX_TEXTS", "0"),
+        ("HONE_MAX_TEXTS", "1.5"),
+        ("HONE_MAX_BODY_BYTES", "999"),
+        ("HONE_BATCH_MAX_TOKENS", "15"),
+        ("HONE_REQUEST_TIMEOUT_S", "0"),
+        ("HONE_REQUEST_TIMEOUT_S", "nan"),
+        ("HONE_REQUEST_TIMEOUT_S", "inf"),
+        ("HONE_SWAP_POLL_S", "-1"),
+        ("HONE_LEARN_EVERY_S", "-0.1"),
+        ("HONE_LEARN_SPEED", "memory"),
+        ("HONE_LEARN_NICE", "20"),
+        ("HONE_CORRECTION_WEIGHT", "0"),
+        ("HONE_CORRECTION_WEIGHT", "inf"),
+        ("HONE_LOG_PREDICTIONS", "perhaps"),
+        ("HONE_GATE_ALPHA", "0.5"),
+        ("HONE_GATE_ALPHA", "0"),
+        ("HONE_GATE_ALPHA", "nan"),
+        ("HONE_GATE_MAX_LOSS_RATIO", "1.01"),
+        ("HONE_GATE_MIN_PARITY_RATIO", "-0.01"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(variable: str, value: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(variable, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    (error,) = caught.value.errors()
+    assert error["loc"] == (variable.removeprefix("HONE_").lower(),)
+
+
+def test_the_store_s_address_is_never_shown(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HONE_STORE_URL", "postgresql://hone:hunter2@db/hone")
+    settings = Settings()
+    for shown in (repr(settings), str(settings), f"{settings}", f"{settings!r}", repr([settings])):
+        assert "hunter2" not in shown
+        assert "store_url" not in shown
+    environment.setenv("HONE_PORT", "none")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_store_is_in_the_state_folder_unless_it_is_elsewhere(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("HONE_HOME", str(tmp_path / "state"))
+    assert Settings().sqlalchemy_url == f"sqlite:///{tmp_path}/state/feedback.db"
+    environment.setenv("HONE_STORE_URL", "postgresql://db/hone")
+    assert Settings().sqlalchemy_url == "postgresql://db/hone"
+
+
+def test_the_state_folder_is_absolute(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("HOME", str(tmp_path))
+    for value, path in ((".hone", tmp_path / ".hone"), ("~/x/../hone", tmp_path / "hone"), ("/srv/hone", Path("/srv/hone"))):
+        environment.setenv("HONE_HOME", value)
+        assert Settings().home == Home(path.resolve())
+    environment.delenv("HONE_HOME")
+    assert Settings().home.root.is_absolute()
+    assert Settings().home.root.name == "hone"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:9000"),
+        ("0.0.0.0", "http://127.0.0.1:9000"),
+        ("::", "http://127.0.0.1:9000"),
+        ("::1", "http://[::1]:9000"),
+        ("hone.example", "http://hone.example:9000"),
+    ],
+)
+def test_the_url_is_one_that_can_be_asked(host: str, url: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HONE_HOST", host)
+    environment.setenv("HONE_PORT", "9000")
+    assert Settings().url == url
+
+
+def test_nobody_else_is_answered_unless_asked_for() -> None:
+    assert Settings().host == "127.0.0.1"
+    assert get_args(Speed) == ("head", "full")
+
+
+def test_settings_do_not_change_once_they_are_read() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
