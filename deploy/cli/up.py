@@ -54,7 +54,6 @@ class TerminalScreen:
     def teaching(self, progress: Progress) -> None:
         """Show how far the first training is."""
         if self._draw is None:
-            say("no version yet: teaching the default classifier from the sample data, once")
             self._bar = progress_bar("teaching")
             self._draw = self._bar.__enter__()
         self._draw(progress)

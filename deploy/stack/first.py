@@ -10,48 +10,54 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from core.settings import Settings
+from train.progress import Progress
 
 if TYPE_CHECKING:
-    from train.progress import Progress
     from train.teach import TeachReport
 
 _queue: Any = None
 
 
-def teach_default(settings: Settings, progress: Callable[[Progress], None]) -> TeachReport:
-    """Return the report of teaching the default classifier, in a process of its own.
+class FirstVersion:
+    """Teaches the default classifier in a process of its own, which starts at once.
 
-    Training pulls in torch and transformers; a stack that runs for weeks should not keep their memory.
-
-    Raises:
-        HoneError: whatever the training raised.
+    Training pulls in torch and transformers; a stack that runs for weeks should not keep their memory. And it takes seconds to
+    import them on one core, in which the stack can start Ray on another.
     """
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin, initargs=(queue,))
-    try:
-        future: Future[TeachReport] = pool.submit(_teach, settings)
-        while not future.done():
-            wait([future], timeout=0.1)
-            _drain(queue, progress)
-        return future.result()
-    except BaseException:
-        # Ctrl-C in the middle: the training is not waited for.
-        for process in list(pool._processes.values()):
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._queue = context.Queue()
+        self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin, initargs=(self._queue,))
+        self._future: Future[TeachReport] = self._pool.submit(_teach, settings)
+
+    def finish(self, progress: Callable[[Progress], None]) -> TeachReport:
+        """Return what came of it, after telling ``progress`` how far it is.
+
+        Raises:
+            HoneError: whatever the training raised.
+        """
+        progress(Progress("load libraries", 0.0))
+        while not self._future.done():
+            wait([self._future], timeout=0.1)
+            self._drain(progress)
+        return self._future.result()
+
+    def stop(self) -> None:
+        """End the process, finished or not. Safe to call twice."""
+        # Its workers' list is the pool's own, and there is no other way to end one that is busy.
+        for process in list((self._pool._processes or {}).values()):
             process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        queue.close()
-        queue.cancel_join_thread()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.close()
+        self._queue.cancel_join_thread()
 
-
-def _drain(queue: Any, progress: Callable[[Progress], None]) -> None:
-    while True:
-        try:
-            progress(queue.get_nowait())
-        except Empty:
-            return
+    def _drain(self, progress: Callable[[Progress], None]) -> None:
+        while True:
+            try:
+                progress(self._queue.get_nowait())
+            except Empty:
+                return
 
 
 def _begin(queue: Any) -> None:
@@ -62,6 +68,6 @@ def _begin(queue: Any) -> None:
 
 
 def _teach(settings: Settings) -> TeachReport:
-    from train.teach import DEFAULT_REQUEST, teach
+    from train.teach import TeachRequest, teach
 
-    return teach(settings, DEFAULT_REQUEST, _queue.put)
+    return teach(settings, TeachRequest(), _queue.put)

@@ -21,6 +21,7 @@ from core.registry import Registry
 from core.settings import Settings
 from deploy.client import ServiceClient
 from deploy.stack.cluster import Cluster, ray_environment, short_folder
+from deploy.stack.first import FirstVersion
 from deploy.stack.guard import MARK, start_guard
 from deploy.stack.learner import Learner
 from deploy.stack.preflight import Trace, check_port, leave_trace, locked, mend
@@ -80,24 +81,24 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     for sentence in mend(home):
         screen.say(f"mended: {sentence}")
     folder = parts.enter_context(_guarded(settings))
-    registry = Registry(home.registry)
-    if registry.aliases().champion is None:
-        _teach(settings, screen)
+    first = _begin_teaching(settings, screen, parts)
     cluster = Cluster(settings, folder)
-    _on_end(parts, cluster.stop)
-    screen.say("starting Ray" if not settings.ray_address else f"joining the Ray cluster at {settings.ray_address}")
     with _logs_kept(folder, home.logs / "ray"):
+        screen.say(f"joining the Ray cluster at {settings.ray_address}" if settings.ray_address else "starting Ray")
+        _on_end(parts, cluster.stop)
         cluster.start()
         # Ray takes over SIGTERM when it starts.
         _take_signals()
-        screen.say("starting the service")
+        if first is not None:
+            _finish_teaching(first, settings, screen)
         learner = Learner(settings, ray_address=cluster.address, metrics_dir=home.metrics)
         # At the end the learner is asked first and waited for last, so that it ends while the service does.
         _on_end(parts, learner.wait)
+        screen.say("starting the service")
         _start_service(settings, home.metrics, parts)
         client = ServiceClient(settings)
         wait_until_answering(client, _PROBE_TEXT, timeout_s=_READY_WITHIN_S, check=lambda: _check(cluster))
-        screen.answering(str(registry.aliases().champion))
+        screen.answering(str(Registry(home.registry).aliases().champion))
         # Only now: its imports would take the cores from the first answer.
         _on_end(parts, learner.ask_to_stop)
         learner.start()
@@ -106,10 +107,18 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
         _watch(cluster, learner, screen)
 
 
-def _teach(settings: Settings, screen: Screen) -> None:
-    from deploy.stack.first import teach_default
+def _begin_teaching(settings: Settings, screen: Screen, parts: ExitStack) -> FirstVersion | None:
+    if Registry(settings.home.registry).aliases().champion is not None:
+        return None
+    screen.say("no version yet: teaching the default classifier from the sample data, once")
+    first = FirstVersion(settings)
+    _on_end(parts, first.stop)
+    return first
 
-    report = teach_default(settings, screen.teaching)
+
+def _finish_teaching(first: FirstVersion, settings: Settings, screen: Screen) -> None:
+    report = first.finish(screen.teaching)
+    first.stop()
     screen.taught(report)
     if Registry(settings.home.registry).aliases().champion is None:
         raise StackError(f"the first version was not promoted ({report.decision.summary}), so there is nothing to serve")

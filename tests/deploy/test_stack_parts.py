@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +20,12 @@ from core.home import Home
 from core.registry import Registry
 from core.settings import Settings
 from deploy.stack.cluster import FOLDER_PREFIX, ray_environment, short_folder
+from deploy.stack.first import FirstVersion
 from deploy.stack.guard import MARK, end_processes, start_guard
 from deploy.stack.learner import Learner, settings_environment
 from deploy.stack.preflight import TRACE, Trace, check_port, leave_trace, locked, mend, running_stack, teaching
 from tests.bundles import register_ngram_bundle
+from train.progress import Progress
 
 # Longer than any test; nothing here waits for it.
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(120)"]
@@ -235,3 +238,30 @@ def test_a_learner_is_asked_to_stop_and_waited_for(settings: Settings, tmp_path:
     learner.ask_to_stop()
     learner.wait()
     learner.wait()
+
+
+@pytest.mark.integration
+def test_what_the_first_training_raises_arrives_as_it_was(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    first = FirstVersion(settings.model_copy(update={"home_dir": tmp_path / "file" / "home"}))
+    moments: list[Progress] = []
+    try:
+        with pytest.raises(HomeUnusable) as raised:
+            first.finish(moments.append)
+    finally:
+        first.stop()
+    assert "set HONE_HOME" in raised.value.message
+    assert raised.value.details["path"]
+    assert moments[0].ratio == 0.0
+
+
+@pytest.mark.integration
+def test_a_first_training_can_be_stopped_at_once(settings: Settings) -> None:
+    first = FirstVersion(settings)
+    workers = [child for child in psutil.Process().children() if "multiprocessing.spawn" in " ".join(child.cmdline())]
+    assert workers
+    first.stop()
+    first.stop()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    assert Registry(settings.home.registry).versions() == []
