@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import read_manifest
-from core.errors import HoneError, NoModel, RunCancelled
+from core.errors import HoneError, NoModel, RunCancelled, RunNotActive, StoreUnavailable
 from core.labels import LabelSet
 from core.metrics import Metrics
 from core.registry import Registry
@@ -47,9 +48,14 @@ class Executor:
     def __init__(self, settings: Settings, store: Store, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = settings, store, metrics
         self._registry = Registry(settings.home.registry)
+        self._unrecorded: tuple[RunAnswer, RunEnd] | None = None
 
     def execute(self, run: RunAnswer, fit: Fit) -> RunAnswer:
-        """Return the run, ended. Whatever goes wrong is recorded in it; the champion keeps answering."""
+        """Return the run, ended. Whatever goes wrong is recorded in it; the champion keeps answering.
+
+        Raises:
+            StoreUnavailable: when its end cannot be recorded now; :meth:`settle` does so later.
+        """
         staging = self._settings.home.runs / run.run_id
         try:
             staging.mkdir(parents=True, exist_ok=True)
@@ -63,12 +69,23 @@ class Executor:
             log.exception("run failed", extra={"run_id": run.run_id})
             end = RunEnd("failed", error=f"unexpected {type(error).__name__}; see the learner's log")
         except BaseException:
-            # The learner itself is told to stop.
-            self._finish(run, RunEnd("failed", error="the learner was stopped"))
+            # The learner itself is told to stop, which a store that is away must not hide.
+            with contextlib.suppress(StoreUnavailable):
+                self._finish(run, RunEnd("failed", error="the learner was stopped"))
             raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+        self._unrecorded = run, end
         return self._finish(run, end)
+
+    def settle(self) -> None:
+        """Record the end of a run that the store was not there to hear of.
+
+        Raises:
+            StoreUnavailable: when it still does not answer.
+        """
+        if self._unrecorded is not None:
+            self._finish(*self._unrecorded)
 
     def _learn(self, run: RunAnswer, fit: Fit, staging: Path) -> RunEnd:
         champion = self._registry.aliases().champion
@@ -84,15 +101,18 @@ class Executor:
         folder = fit(FitJob(run.run_id, self._settings, request, snapshot.hash, dataset, place, parent))
 
         self._store.update_run(run.run_id, stage="gate", progress_ratio=0.97)
+        # Somebody may have promoted or rolled back meanwhile: the candidate would replace who is champion now.
+        champion = self._registry.aliases().champion
         decision = judge_candidate(folder, champion, self._registry, snapshot, self._settings)
         self._metrics.count("hone_gate_decisions_total", promote=str(decision.promote).lower())
         measured = read_manifest(folder).metrics
+        # The last word with the store comes first: from here on nothing but a defect can fail a run that has a version.
+        self._store.update_run(run.run_id, stage=decision.summary, metrics=measured)
         version = self._registry.register(folder, decision, by="learner", why=f"run {run.run_id}")
         if "accuracy" in measured:
             self._metrics.set("hone_holdout_accuracy_ratio", measured["accuracy"], version=version)
         if decision.promote:
             self._registry.promote(version, by="gate", why=decision.summary)
-        self._store.update_run(run.run_id, stage=decision.summary, metrics=measured)
         return RunEnd(
             "succeeded",
             version=version,
@@ -112,7 +132,14 @@ class Executor:
         return snapshot, base.hash
 
     def _finish(self, run: RunAnswer, end: RunEnd) -> RunAnswer:
-        ended = self._store.finish_run(run.run_id, end)
+        try:
+            ended = self._store.finish_run(run.run_id, end)
+        except RunNotActive as error:
+            # The lease was lost, and who took it gave the run up: its record stands.
+            log.warning("run was ended by another learner", extra={"run_id": run.run_id, "reason": error.message})
+            self._unrecorded = None
+            return self._store.run(run.run_id)
+        self._unrecorded = None
         self._metrics.count("hone_runs_total", speed=run.speed, state=end.state)
         if ended.started_at and ended.ended_at:
             took_s = (ended.ended_at - ended.started_at).total_seconds()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import uuid
 
-from core.errors import LeaseHeld
+from core.errors import LeaseHeld, StoreUnavailable
 from core.metrics import Metrics
 from core.schemas import RunAnswer
 from core.settings import Settings, Speed
 from feedback.store import Store
-from train.execute import Executor
+from train.execute import Executor, Fit
 from train.job import StoreReport, fit_here
 from train.learner import LEASE
 from train.progress import Progress, Report, silent
@@ -31,29 +32,41 @@ def learn_once(settings: Settings, *, speed: Speed = "head", note: str | None = 
     store = Store.open(settings.sqlalchemy_url)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(store, holder, done), daemon=True)
     try:
         if not store.take_lease(LEASE, holder, _LEASE_S):
             raise LeaseHeld("another learner is at work on this state folder; wait for it, or let the service learn")
-        keeper = threading.Thread(target=_keep, args=(store, holder, done), daemon=True)
         keeper.start()
         store.fail_orphans("the learner that was at it died")
-        store.create_run(speed, "manual", note)
-        run = store.claim_run(holder)
-        if run is None:
-            raise LeaseHeld("the run was taken by another learner")
-        record = StoreReport(store, run.run_id)
-
-        def report(moment: Progress) -> None:
-            record(moment)
-            progress(moment)
-
-        return Executor(settings, store, Metrics()).execute(run, lambda job: fit_here(job, report, record.cancelled))
+        asked = store.create_run(speed, "manual", note)
+        executor = Executor(settings, store, Metrics())
+        # Runs are taken in the order they were asked for, so one that was waiting goes first.
+        while (run := store.claim_run(holder)) is not None:
+            ended = executor.execute(run, _fit_here(store, run.run_id, progress))
+            if ended.run_id == asked.run_id:
+                return ended
+        raise LeaseHeld("the run was taken by another learner")
     finally:
         done.set()
+        if keeper.is_alive():
+            # Else it could renew the lease after it was given back.
+            keeper.join()
         store.release_lease(LEASE, holder)
         store.close()
 
 
+def _fit_here(store: Store, run_id: str, progress: Report) -> Fit:
+    record = StoreReport(store, run_id)
+
+    def report(moment: Progress) -> None:
+        record(moment)
+        progress(moment)
+
+    return lambda job: fit_here(job, report, record.cancelled)
+
+
 def _keep(store: Store, holder: str, done: threading.Event) -> None:
     while not done.wait(_LEASE_S / 4):
-        store.take_lease(LEASE, holder, _LEASE_S)
+        # While the store is away nobody else can take the lease either.
+        with contextlib.suppress(StoreUnavailable):
+            store.take_lease(LEASE, holder, _LEASE_S)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -38,6 +39,7 @@ class Learner:
     def __init__(self, settings: Settings, store: Store, fit: Fit, metrics: Metrics) -> None:
         self._store, self._fit = store, fit
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._runs = settings.home.runs
         self._executor = Executor(settings, store, metrics)
         self._triggers = Triggers(settings.learn_after_corrections, settings.learn_every_s)
         self._speed = settings.learn_speed
@@ -66,6 +68,7 @@ class Learner:
 
     def look(self) -> bool:
         """Carry out one run if one is waiting or due; return whether there was one."""
+        self._executor.settle()
         if not self._leads and not self._take_lead():
             return False
         self._start_what_is_due()
@@ -81,6 +84,7 @@ class Learner:
         if self._leads:
             for run_id in self._store.fail_orphans("the learner that was at it died"):
                 log.warning("run failed: its learner died", extra={"run_id": run_id})
+                shutil.rmtree(self._runs / run_id, ignore_errors=True)
         return self._leads
 
     def _start_what_is_due(self) -> None:

@@ -76,7 +76,6 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
     dataset = BaseDataset.of(examples)
     snapshot = build_snapshot(examples, [], dataset.labels, settings.correction_weight)
     registry = Registry(home.registry)
-    champion = registry.aliases().champion
     staging = Path(tempfile.mkdtemp(dir=home.runs, prefix="teach-"))
     try:
         fitted = fit(
@@ -86,7 +85,7 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
             Workplace(home.cache, staging),
             Stages(STAGES[request.speed], progress),
         )
-        decision = judge_candidate(fitted.folder, champion, registry, snapshot, settings)
+        decision = judge_candidate(fitted.folder, registry.aliases().champion, registry, snapshot, settings)
         save_examples(home.datasets, examples)
         snapshot.save(home.snapshots)
         version = registry.register(fitted.folder, decision, by="train", why=f"taught from {data.source}")
