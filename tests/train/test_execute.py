@@ -1,0 +1,371 @@
+"""One run from claimed to ended: whatever goes wrong is recorded in it, and the champion keeps answering."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core.bundle import HEAD, read_manifest, verify
+from core.classifier import Classifier
+from core.errors import DataError, RunCancelled, StoreUnavailable
+from core.metrics import Metrics
+from core.registry import Registry
+from core.schemas import CorrectionRequest, RunAnswer
+from core.settings import Settings
+from core.telemetry import configure_logging
+from core.text import split_of, text_key
+from feedback.runs import RunEnd
+from feedback.snapshot import Snapshot
+from feedback.store import Store
+from tests.train.toys import install_champion, write_bundle
+from train.execute import Executor, Fit, FitJob
+
+_TEXT = "a secret text"
+
+
+def fit_well(job: FitJob) -> Path:
+    """Write a bundle that beats the mistaken champion."""
+    return _write(job, mistaken=False)
+
+
+def fit_as_before(job: FitJob) -> Path:
+    """Write a bundle that answers as the mistaken champion does."""
+    return _write(job, mistaken=True)
+
+
+def _write(job: FitJob, *, mistaken: bool) -> Path:
+    folder = job.place.staging / "bundle"
+    write_bundle(folder, mistaken=mistaken, dataset=job.dataset, snapshot=job.snapshot)
+    return folder
+
+
+@dataclass
+class Bench:
+    """A learner's parts with a mistaken champion in place."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    metrics: Metrics
+    executor: Executor
+
+    def run(self, fit: Fit) -> RunAnswer:
+        """Create a run, claim it and carry it out."""
+        self.store.create_run("head")
+        claimed = self.store.claim_run("test")
+        assert claimed is not None
+        return self.executor.execute(claimed, fit)
+
+    def check_sound(self) -> None:
+        """Assert that the champion answers, every version is whole, and no run left anything behind."""
+        assert Classifier.load(self.registry.path("champion")).predict(["positive"]).shape == (1, 3)
+        for version in self.registry.versions():
+            verify(self.registry.path(version))
+        assert list(self.settings.home.runs.iterdir()) == []
+
+
+@pytest.fixture
+def bench(settings: Settings, store: Store) -> Bench:
+    """Give a learner's parts with a mistaken champion in place."""
+    registry = install_champion(settings, mistaken=True)
+    metrics = Metrics()
+    return Bench(settings, store, registry, metrics, Executor(settings, store, metrics))
+
+
+def test_a_better_candidate_is_promoted(bench: Bench) -> None:
+    run = bench.run(fit_well)
+    assert (run.state, run.version, run.promoted, run.error) == ("succeeded", "v2", True, None)
+    assert run.progress_ratio == 1.0
+    assert run.ended_at is not None
+    aliases = bench.registry.aliases()
+    assert (aliases.champion, aliases.previous) == ("v2", "v1")
+    decision = bench.registry.decision("v2")
+    assert decision is not None
+    assert (run.stage, decision.champion) == (decision.summary, "v1")
+    assert run.metrics == read_manifest(bench.registry.path("v2")).metrics
+    assert run.snapshot is not None
+    assert Snapshot.load(bench.settings.home.snapshots, run.snapshot).hash == run.snapshot
+    bench.check_sound()
+
+
+def test_metrics_tell_what_came_of_it(bench: Bench) -> None:
+    bench.run(fit_well)
+    value = bench.metrics.registry.get_sample_value
+    assert value("hone_runs_total", {"speed": "head", "state": "succeeded"}) == 1
+    assert value("hone_gate_decisions_total", {"promote": "true"}) == 1
+    assert value("hone_run_seconds_count", {"speed": "head"}) == 1
+    assert value("hone_holdout_accuracy_ratio", {"version": "v2"}) == 0.9
+    assert value("hone_run_progress_ratio") == 0.0
+
+
+def test_a_candidate_the_gate_refuses_is_kept_but_does_not_serve(bench: Bench) -> None:
+    run = bench.run(fit_as_before)
+    assert (run.state, run.version, run.promoted) == ("succeeded", "v2", False)
+    aliases = bench.registry.aliases()
+    assert (aliases.champion, aliases.challenger) == ("v1", "v2")
+    bench.check_sound()
+
+
+def test_the_job_holds_what_the_fit_needs(bench: Bench) -> None:
+    seen: list[FitJob] = []
+
+    def fit(job: FitJob) -> Path:
+        seen.append(job)
+        return fit_well(job)
+
+    run = bench.run(fit)
+    (job,) = seen
+    lineage = read_manifest(bench.registry.path("v1")).lineage
+    assert (job.run_id, job.dataset, job.snapshot) == (run.run_id, lineage.dataset, run.snapshot)
+    assert (job.parent.version, job.parent.folder) == ("v1", bench.registry.path("v1"))
+    assert job.request.speed == "head"
+    assert job.request.features == "ngrams"
+    assert job.place.staging.parent == bench.settings.home.runs
+
+
+def test_corrections_reach_the_snapshot_and_name_the_version_that_learned(bench: Bench) -> None:
+    text = next(text for text in (f"new {n} is neutral" for n in range(100)) if split_of(text_key(text)) == "train")
+    bench.store.add_correction(CorrectionRequest(text=text, label="positive"))
+    bench.store.add_correction(CorrectionRequest(text="number 0 is negative", label="outdated"))
+    run = bench.run(fit_well)
+    assert run.snapshot is not None
+    examples = {example.text: example for example in Snapshot.load(bench.settings.home.snapshots, run.snapshot).examples}
+    assert (examples[text].label, examples[text].weight) == ("positive", bench.settings.correction_weight)
+    assert examples["number 0 is negative"].label == "negative"
+    used = {found.label: found.used_by for found in bench.store.corrections().corrections}
+    assert used == {"positive": ["v2"], "outdated": []}
+
+
+def _refused(_: FitJob) -> Path:
+    raise DataError("reviews.csv is missing")
+
+
+def _defect(_: FitJob) -> Path:
+    raise ValueError(f"cannot parse {_TEXT}")
+
+
+def _cancelled(_: FitJob) -> Path:
+    raise RunCancelled("the run was stopped while it was at: fit")
+
+
+def _altered(job: FitJob) -> Path:
+    folder = fit_well(job)
+    (folder / HEAD).write_bytes(b"altered")
+    return folder
+
+
+def _absent(job: FitJob) -> Path:
+    return job.place.staging / "nothing"
+
+
+@pytest.mark.parametrize(
+    ("fit", "state", "error"),
+    [
+        (_refused, "failed", "reviews.csv is missing"),
+        (_defect, "failed", "unexpected ValueError; see the learner's log"),
+        (_cancelled, "cancelled", "the run was stopped while it was at: fit"),
+        (_altered, "failed", "head.safetensors"),
+        (_absent, "failed", "nothing is not a bundle"),
+    ],
+)
+def test_a_fit_that_fails_ends_the_run_and_nothing_else(bench: Bench, fit: Fit, state: str, error: str) -> None:
+    run = bench.run(fit)
+    assert run.state == state
+    assert run.error is not None
+    assert error in run.error
+    assert (run.version, run.promoted) == (None, None)
+    assert bench.registry.versions() == ["v1"]
+    bench.check_sound()
+    assert bench.run(fit_well).promoted
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """Give the file that the ``hone`` loggers write to during this test."""
+    logger = logging.getLogger("hone")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    configure_logging("DEBUG", tmp_path / "learner.log")
+    try:
+        yield tmp_path / "learner.log"
+    finally:
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers[:], logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])
+
+
+def test_no_text_reaches_the_log(bench: Bench, log_file: Path) -> None:
+    run = bench.run(_defect)
+    logged = log_file.read_text(encoding="utf-8")
+    assert run.run_id in logged
+    assert "ValueError" in logged
+    assert _TEXT not in logged
+    assert run.error is not None
+    assert _TEXT not in run.error
+
+
+@pytest.mark.parametrize("stop", [SystemExit, KeyboardInterrupt])
+def test_a_learner_told_to_stop_leaves_the_run_failed(bench: Bench, stop: type[BaseException]) -> None:
+    def fit(job: FitJob) -> Path:
+        (job.place.staging / "half").write_text("a bundle", encoding="utf-8")
+        raise stop
+
+    with pytest.raises(stop):
+        bench.run(fit)
+    run = bench.store.last_run()
+    assert run is not None
+    assert (run.state, run.error) == ("failed", "the learner was stopped")
+    bench.check_sound()
+
+
+def test_without_a_champion_there_is_nothing_to_learn_from(settings: Settings, store: Store) -> None:
+    store.create_run("head")
+    claimed = store.claim_run("test")
+    assert claimed is not None
+    run = Executor(settings, store, Metrics()).execute(claimed, fit_well)
+    assert run.state == "failed"
+    assert run.error is not None
+    assert "hone train" in run.error
+
+
+def test_a_lost_base_data_set_is_named(bench: Bench) -> None:
+    shutil.rmtree(bench.settings.home.datasets)
+    run = bench.run(fit_well)
+    assert run.state == "failed"
+    assert run.error is not None
+    assert "train again from the original data" in run.error
+    bench.check_sound()
+
+
+def test_who_is_champion_when_the_fit_ends_is_the_one_to_beat(bench: Bench) -> None:
+    def fit(job: FitJob) -> Path:
+        staged = bench.settings.home.cache / "by hand"
+        write_bundle(staged, mistaken=False, dataset=job.dataset, snapshot=job.snapshot)
+        bench.registry.promote(bench.registry.register(staged, None, by="me", why="better"), by="me", why="better")
+        return fit_well(job)
+
+    run = bench.run(fit)
+    decision = bench.registry.decision("v3")
+    assert decision is not None
+    assert (run.version, run.promoted, decision.champion) == ("v3", False, "v2")
+    assert bench.registry.aliases().champion == "v2"
+
+
+_STEPS: list[str] = [
+    "train.execute.BaseDataset.load",
+    "train.execute.build_snapshot",
+    "train.execute.Snapshot.save",
+    "train.execute.judge_candidate",
+    "train.execute.read_manifest",
+    "core.registry.verify",
+    "core.registry.write_atomically",
+    "core.registry.os.rename",
+    "core.registry.sync_folder",
+    "core.registry.Registry._set",
+    "core.registry.Registry._record",
+    "core.registry.Registry.promote",
+    "core.metrics.Metrics.set",
+]
+
+
+@pytest.mark.parametrize("step", _STEPS)
+def test_a_crash_at_any_step_leaves_a_champion_and_no_half_version(
+    bench: Bench, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError(_TEXT)
+
+    with monkeypatch.context() as patched:
+        if step == "core.metrics.Metrics.set":
+            patched.setattr(bench.metrics, "set", _once(bench.metrics.set, crash))
+        else:
+            patched.setattr(step, crash)
+        run = bench.run(fit_well)
+    assert (run.state, run.error) == ("failed", "unexpected RuntimeError; see the learner's log")
+    bench.check_sound()
+    again = bench.run(fit_well)
+    assert again.state == "succeeded"
+    champion = Classifier.load(bench.registry.path("champion"))
+    assert champion.manifest.labels[int(champion.predict(["neutral"]).argmax())] == "neutral"
+    bench.check_sound()
+
+
+def _once(really: Callable[..., None], first: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that does ``first`` at its first call and ``really`` from then on."""
+    calls: list[int] = []
+
+    def do(*given: object, **named: object) -> None:
+        calls.append(1)
+        (first if len(calls) == 1 else really)(*given, **named)
+
+    return do
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_store_that_is_away_for_a_moment_fails_the_run_at_most(
+    bench: Bench, stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    really = bench.store.update_run
+
+    def update_run(run_id: str, **changes: object) -> RunAnswer:
+        calls.append(1)
+        if len(calls) == stage:
+            raise StoreUnavailable("away")
+        return really(run_id, **changes)  # type: ignore[arg-type] # handed on as they came
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store, "update_run", update_run)
+        run = bench.run(fit_well)
+    assert (run.state, run.error) == ("failed", "away")
+    assert bench.registry.versions() == ["v1"]
+    bench.check_sound()
+    assert bench.run(fit_well).state == "succeeded"
+
+
+def test_an_end_the_store_did_not_hear_of_is_told_it_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(run_id: str, end: RunEnd) -> RunAnswer:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store, "finish_run", away)
+        with pytest.raises(StoreUnavailable):
+            bench.run(fit_well)
+        with pytest.raises(StoreUnavailable):
+            bench.executor.settle()
+    found = bench.store.last_run()
+    assert found is not None
+    assert found.state == "running"
+    bench.executor.settle()
+    ended = bench.store.run(found.run_id)
+    assert (ended.state, ended.version, ended.promoted) == ("succeeded", "v2", True)
+    bench.executor.settle()
+    bench.check_sound()
+
+
+def test_a_store_that_is_away_does_not_hide_a_wish_to_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(run_id: str, end: RunEnd) -> RunAnswer:
+        raise StoreUnavailable("away")
+
+    def fit(_: FitJob) -> Path:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(bench.store, "finish_run", away)
+    with pytest.raises(SystemExit):
+        bench.run(fit)
+
+
+def test_a_run_given_up_by_another_learner_registers_nothing(bench: Bench) -> None:
+    def fit(job: FitJob) -> Path:
+        assert bench.store.fail_orphans("its learner died") == [job.run_id]
+        return fit_well(job)
+
+    run = bench.run(fit)
+    assert (run.state, run.error) == ("failed", "its learner died")
+    assert bench.registry.versions() == ["v1"]
+    bench.check_sound()
