@@ -78,3 +78,14 @@ def test_provisioning_leads_to_the_dashboard_and_its_source() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_accepts_the_configuration() -> None:
     subprocess.run(["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_the_alerts_fire_when_they_should_and_only_then() -> None:
+    played = subprocess.run(
+        ["promtool", "test", "rules", str(ROOT / "tests" / "deploy" / "alerts.test.yml")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert played.returncode == 0, played.stderr
