@@ -1,0 +1,134 @@
+"""One run, here and now: what people corrected is learned, by whoever holds the lease."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.classifier import Classifier
+from core.errors import LeaseHeld, RunCancelled
+from core.registry import Registry
+from core.schemas import CorrectionRequest
+from core.settings import Settings, Speed
+from core.text import split_of, text_key
+from feedback.store import Store
+from tests.train.toys import FILLER
+from train import learn as module
+from train.execute import Fit, FitJob
+from train.learn import learn_once
+from train.learner import LEASE
+from train.progress import Progress
+
+
+def _texts(word: str, count: int) -> list[str]:
+    """Return texts with a word that no base row has, to be trained on."""
+    found = (f"{word} {first} {second}" for first in FILLER for second in FILLER if first != second)
+    return [text for text in found if split_of(text_key(text)) != "test"][:count]
+
+
+def _label(settings: Settings, text: str) -> str:
+    classifier = Classifier.load(Registry(settings.home.registry).path("champion"))
+    return classifier.manifest.labels[int(classifier.predict([text]).argmax())]
+
+
+@pytest.fixture
+def corrected(taught: Settings) -> Settings:
+    """Give a state folder whose champion is wrong about a word, and people said so."""
+    word = "quick broken lovely"
+    assert _label(taught, f"{word} card") == "calm"
+    store = Store(taught.sqlalchemy_url)
+    for text in _texts(word, 12):
+        store.add_correction(CorrectionRequest(text=text, label="angry"))
+    store.close()
+    return taught
+
+
+def test_a_corrected_label_is_learned(corrected: Settings) -> None:
+    heard: list[Progress] = []
+    run = learn_once(corrected, note="by hand", progress=heard.append)
+    assert (run.state, run.version, run.promoted, run.trigger, run.note) == ("succeeded", "v2", True, "manual", "by hand")
+    assert _label(corrected, "quick broken lovely card") == "angry"
+    registry = Registry(corrected.home.registry)
+    assert registry.aliases().champion == "v2"
+    manifest = registry.manifest("v2")
+    assert (manifest.lineage.parent, manifest.lineage.run, manifest.features) == ("v1", run.run_id, "both")
+    decision = registry.decision("v2")
+    assert decision is not None
+    assert "corrections_fixed" in decision.summary
+    store = Store(corrected.sqlalchemy_url)
+    used = [found.used_by for found in store.corrections().corrections]
+    store.close()
+    assert used == [["v2"]] * 12
+    assert heard
+    assert run.snapshot == manifest.lineage.snapshot
+
+
+def test_a_full_run_starts_from_the_champions_encoder(corrected: Settings) -> None:
+    run = learn_once(corrected, speed="full")
+    assert run.state == "succeeded"
+    manifest = Registry(corrected.home.registry).manifest("v2")
+    assert (manifest.lineage.speed, manifest.lineage.parent) == ("full", "v1")
+    assert manifest.encoder is None or manifest.encoder.base == "toy"
+
+
+def test_while_another_learner_works_nothing_is_done(taught: Settings) -> None:
+    store = Store(taught.sqlalchemy_url)
+    assert store.take_lease(LEASE, "another", 60.0)
+    with pytest.raises(LeaseHeld):
+        learn_once(taught)
+    assert store.runs().runs == []
+    store.release_lease(LEASE, "another")
+    store.close()
+
+
+def _replace_fit(monkeypatch: pytest.MonkeyPatch, fit: Fit) -> None:
+    monkeypatch.setattr(module, "fit_here", lambda job, *_: fit(job))
+
+
+def _cancelled(_: FitJob) -> Path:
+    raise RunCancelled("stopped")
+
+
+def test_the_lease_is_given_back_however_it_ends(taught: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: FitJob) -> Path:
+        raise KeyboardInterrupt
+
+    store = Store(taught.sqlalchemy_url)
+    _replace_fit(monkeypatch, _cancelled)
+    assert learn_once(taught).state == "cancelled"
+    assert store.take_lease(LEASE, "another", 60.0)
+    store.release_lease(LEASE, "another")
+    _replace_fit(monkeypatch, stop)
+    with pytest.raises(KeyboardInterrupt):
+        learn_once(taught)
+    assert store.take_lease(LEASE, "another", 60.0)
+    assert [run.state for run in store.runs().runs] == ["failed", "cancelled"]
+    store.close()
+
+
+def test_a_run_that_was_waiting_goes_first(taught: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(taught.sqlalchemy_url)
+    waiting = store.create_run("full", note="waiting")
+    seen: list[tuple[str, Speed]] = []
+
+    def fit(job: FitJob) -> Path:
+        seen.append((job.run_id, job.request.speed))
+        raise RunCancelled("stopped")
+
+    _replace_fit(monkeypatch, fit)
+    run = learn_once(taught, speed="head", note="asked for")
+    assert (run.speed, run.note) == ("head", "asked for")
+    assert seen == [(waiting.run_id, "full"), (run.run_id, "head")]
+    store.close()
+
+
+def test_a_run_whose_learner_died_is_failed(taught: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(taught.sqlalchemy_url)
+    store.create_run("head")
+    orphan = store.claim_run("somebody who died")
+    assert orphan is not None
+    _replace_fit(monkeypatch, _cancelled)
+    learn_once(taught)
+    assert store.run(orphan.run_id).state == "failed"
+    store.close()
