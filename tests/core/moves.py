@@ -17,7 +17,7 @@ def register_and_promote_for_ever(root: Path, answers: Connection) -> None:
     """Register, promote and now and then roll back, sending the name of each version that was registered."""
     registry = Registry(root)
     for number in itertools.count():
-        version = _register(registry, number)
+        version = registry.register(_stage(registry, number), None, by="a test", why="")
         answers.send(version)
         registry.promote(version, by="a test", why="它更好")
         if number % 3 == 2:
@@ -25,16 +25,17 @@ def register_and_promote_for_ever(root: Path, answers: Connection) -> None:
 
 
 def register_together(root: Path, start: Barrier, answers: Connection, count: int) -> None:
-    """Wait for the others, register ``count`` versions, and send their names."""
+    """Stage ``count`` bundles, wait for the others, register as fast as possible, and send the names."""
     registry = Registry(root)
+    staged = [_stage(registry, number) for number in range(count)]
     start.wait()
-    answers.send([_register(registry, number) for number in range(count)])
+    answers.send([registry.register(folder, None, by="a test", why="") for folder in staged])
 
 
-def _register(registry: Registry, number: int) -> str:
+def _stage(registry: Registry, number: int) -> Path:
     staged = registry.root / f"staged-{os.getpid()}-{number}"
     write_ngram_bundle(staged, seed=number)
-    return registry.register(staged, None, by="a test", why="")
+    return staged
 
 
 def pattern(number: int) -> bytes:

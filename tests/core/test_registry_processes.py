@@ -78,19 +78,21 @@ def test_threads_that_promote_and_roll_back_leave_valid_aliases_at_every_moment(
 
 @pytest.mark.integration
 def test_processes_that_register_at_once_get_versions_of_their_own(registry: Registry, processes: ForkServerContext) -> None:
-    count, start = 5, processes.Barrier(2)
-    pipes = [processes.Pipe(duplex=False) for _ in range(2)]
+    count, start = 10, processes.Barrier(3)
+    pipes = [processes.Pipe(duplex=False) for _ in range(3)]
     running = [
         processes.Process(target=moves.register_together, args=(registry.root, start, theirs, count)) for _, theirs in pipes
     ]
-    for process in running:
+    for process, (_, theirs) in zip(running, pipes, strict=True):
         process.start()
+        # A process that fails then ends the pipe, instead of being waited for.
+        theirs.close()
     names = [name for ours, _ in pipes for name in ours.recv()]
     for process in running:
         process.join()
         assert process.exitcode == 0
     assert (
-        sorted(names, key=lambda name: int(name[1:])) == registry.versions() == [f"v{place + 1}" for place in range(2 * count)]
+        sorted(names, key=lambda name: int(name[1:])) == registry.versions() == [f"v{place + 1}" for place in range(3 * count)]
     )
     assert [entry.version for entry in registry.history()] == registry.versions()
     for name in names:
