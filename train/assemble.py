@@ -18,7 +18,7 @@ from train.rows import Rows
 from train.select import OptionReport
 
 if TYPE_CHECKING:
-    from train.fit import FitRequest
+    from train.request import FitRequest
 
 _LIBRARIES = ("torch", "transformers", "onnxruntime-gpu", "onnxruntime", "tokenizers", "numpy", "scipy", "scikit-learn", "hone")
 

@@ -19,8 +19,8 @@ from core.settings import Settings
 from feedback.runs import RunEnd
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
 from feedback.store import Store
-from train.fit import FitRequest, Parent, Workplace
 from train.judging import judge_candidate
+from train.request import FitRequest, Parent, Workplace
 
 log = logging.getLogger("hone.learner")
 

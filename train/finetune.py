@@ -20,27 +20,8 @@ from core.batches import plan_batches
 from core.classifier import Head
 from train.base import Base, token_embeddings
 from train.head import FloatMatrix, IntVector
+from train.request import FinetuneSettings
 from train.tensors import embed_ids, pad
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """Learning rates and lengths; see docs/results.md for what they reached.
-
-    With ``budget_s`` above 0 training ends after that many seconds, the learning rate falling to zero on the way: a model in
-    time rather than the same model every time.
-    """
-
-    epochs: int = 3
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    warmup_ratio: float = 0.1
-    batch_texts: int = 32
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
-    patience_epochs: int = 1
-    budget_s: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)

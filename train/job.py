@@ -13,8 +13,9 @@ from core.telemetry import configure_logging
 from feedback.snapshot import Snapshot
 from feedback.store import Store
 from train.execute import FitJob
-from train.fit import STAGES, fit
+from train.fit import fit
 from train.progress import Progress, Report, Stages
+from train.request import STAGES
 
 _REPORT_EVERY_S = 0.5
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,10 @@ from core.bundle import Features
 from core.classifier import Head, softmax
 from train.head import FeatureRows, fit_head, fit_temperature, logits
 from train.measure import log_loss
+from train.request import Wanted
 
 FloatMatrix = NDArray[np.float32]
 IntVector = NDArray[np.int64]
-Wanted = Literal["auto", "encoder", "ngrams", "both"]
 
 # How much the n-gram head's logits count beside a fine-tuned encoder's. Adding log-probabilities of two linear heads is adding
 # their logits up to a constant per row, so the combination is again one linear layer over both features.

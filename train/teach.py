@@ -17,12 +17,13 @@ from core.text import TextSettings
 from feedback.examples import save_examples
 from feedback.snapshot import BaseDataset, build_snapshot
 from train.cleaning import DataReport, to_examples
-from train.finetune import FinetuneSettings
-from train.fit import STAGES, FitRequest, Fitted, Workplace, fit
+from train.fit import fit
+from train.fitter import Fitted
 from train.judging import judge_candidate
 from train.progress import Report, Stages, silent
 from train.reading import read_table
-from train.select import OptionReport, Wanted
+from train.request import STAGES, FinetuneSettings, FitRequest, Wanted, Workplace
+from train.select import OptionReport
 
 SAMPLE = Path(__file__).parent / "data" / "reviews.csv"
 

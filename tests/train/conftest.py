@@ -16,7 +16,7 @@ from tests.train.toys import toy_rows, write_csv, write_toy_base
 from train.base import Base, load_base
 from train.encode import ExportedEncoder
 from train.export import export_encoder
-from train.finetune import FinetuneSettings
+from train.request import FinetuneSettings
 from train.teach import TeachReport, TeachRequest, teach
 
 

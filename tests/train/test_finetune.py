@@ -18,8 +18,9 @@ from core.errors import RunCancelled
 from tests.train.toys import SIGNAL, Row, toy_rows
 from train import finetune as module
 from train.base import Base, load_base, token_embeddings
-from train.finetune import FinetuneSettings, Step, TokenRows, finetune, shuffled_batches
+from train.finetune import Step, TokenRows, finetune, shuffled_batches
 from train.head import FeatureRows, fit_head, logits
+from train.request import FinetuneSettings
 from train.tensors import embed_ids
 
 _NAMES = list(SIGNAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from core.bundle import read_manifest
 from core.classifier import Classifier
@@ -20,18 +22,32 @@ from feedback.runs import RunEnd
 from feedback.store import Store
 from train import job as module
 from train.execute import FitJob
-from train.fit import FitRequest, Parent, Workplace
 from train.job import RayFit, StoreReport, fit_here
 from train.progress import Progress, silent
+from train.request import STAGES, FitRequest, Parent, Workplace
+
+
+def _claimed(store: Store) -> RunAnswer:
+    store.create_run("head")
+    claimed = store.claim_run("test")
+    assert claimed is not None
+    return claimed
 
 
 @pytest.fixture
 def run(store: Store) -> RunAnswer:
     """Give a run that is under way."""
-    store.create_run("head")
-    claimed = store.claim_run("test")
-    assert claimed is not None
-    return claimed
+    return _claimed(store)
+
+
+@pytest.fixture
+def store_of_taught(taught: Settings) -> Iterator[Store]:
+    """Give the store of the folder in which the toy data was taught."""
+    opened = Store(taught.sqlalchemy_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 @pytest.fixture
@@ -122,6 +138,46 @@ def test_what_the_worker_left_is_the_outcome(taught: Settings) -> None:
 
 
 @pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let this process stand for a Ray Train worker, without its niceness and its log; give what it reports."""
+    import ray.train
+
+    reported: list[object] = []
+    monkeypatch.setattr(ray.train, "report", reported.append)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(module, "configure_logging", lambda *_: None)
+    return reported
+
+
+def test_a_worker_hands_over_its_bundle(taught: Settings, store_of_taught: Store, worker: list[object]) -> None:
+    run = _claimed(store_of_taught)
+    job = _job(taught, run.run_id)
+    module._train_loop({"job": job})
+    assert Classifier.load(module._outcome(job)).manifest.lineage.run == run.run_id
+    assert worker == [{"done": 1.0}]
+
+
+def test_a_worker_hands_over_why_it_failed(taught: Settings, worker: list[object]) -> None:
+    job = replace(_job(taught), snapshot="f" * 64)
+    module._train_loop({"job": job})
+    with pytest.raises(HoneError, match="is missing"):
+        module._outcome(job)
+    assert worker == [{"done": 1.0}]
+
+
+def test_a_worker_hands_over_that_it_was_stopped(
+    taught: Settings, store_of_taught: Store, worker: list[object], clock: list[float]
+) -> None:
+    run = _claimed(store_of_taught)
+    job = _job(taught, run.run_id)
+    store_of_taught.request_cancel(run.run_id)
+    module._train_loop({"job": job})
+    with pytest.raises(RunCancelled):
+        module._outcome(job)
+
+
+@pytest.fixture
 def private_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start a Ray of this test's own, and end it by its handle."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -139,16 +195,10 @@ def private_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.integration
-def test_a_job_of_its_own_gives_a_bundle_or_says_why_not(taught: Settings, private_ray: None) -> None:
-    store = Store(taught.sqlalchemy_url)
-    store.create_run("head")
-    run = store.claim_run("test")
-    assert run is not None
+def test_a_job_of_its_own_gives_a_bundle(taught: Settings, store_of_taught: Store, private_ray: None) -> None:
+    run = _claimed(store_of_taught)
     folder = RayFit()(_job(taught, run.run_id))
     assert Classifier.load(folder).predict(["where is my card"]).shape == (1, 3)
     assert read_manifest(folder).lineage.run == run.run_id
-    assert store.run(run.run_id).stage == "load", "the first moment is reported, and a toy is fitted before the next is due"
-    store.close()
-    lost = replace(_job(taught, "r_lost"), snapshot="f" * 64)
-    with pytest.raises(HoneError, match="is missing"):
-        RayFit()(lost)
+    assert store_of_taught.run(run.run_id).stage in STAGES["head"]
+    assert (taught.home.logs / "train.log").exists()
