@@ -27,6 +27,7 @@ from train.execute import Fit, FitJob
 from train.learner import LEASE, Learner
 
 _LONG_S = 60.0
+_ROOT = Path(__file__).parents[2]
 
 
 def _fit(job: FitJob) -> Path:
@@ -282,8 +283,7 @@ def test_a_killed_learner_leaves_a_failed_run_and_no_version(school: School, tmp
     at_work = tmp_path / "at-work"
     run = school.store.create_run("head")
     environment = {**os.environ, "HONE_HOME": str(school.settings.home.root), "HONE_LEARN_AFTER_CORRECTIONS": "0"}
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", _SLOW_LEARNER, str(at_work)], env=environment, cwd=root)
+    process = subprocess.Popen([sys.executable, "-c", _SLOW_LEARNER, str(at_work)], env=environment, cwd=_ROOT)
     try:
         _until(at_work.exists)
         heir = school.learner()
@@ -303,3 +303,27 @@ def test_a_killed_learner_leaves_a_failed_run_and_no_version(school: School, tmp
     school.store.create_run("head")
     assert heir.look()
     assert registry.aliases().champion == "v2"
+
+
+@pytest.mark.integration
+def test_the_process_gives_its_lease_back_when_told_to_end(school: School) -> None:
+    orphan = school.store.create_run("head")
+    school.store.claim_run("somebody who died")
+    environment = {**os.environ, "HONE_HOME": str(school.settings.home.root), "HONE_LEARN_AFTER_CORRECTIONS": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "train.learner"], env=environment, cwd=_ROOT)
+    try:
+        # That it fails a dead learner's run says that it leads.
+        _until(lambda: school.store.run(orphan.run_id).state == "failed")
+        process.terminate()
+        assert process.wait(_LONG_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert school.store.take_lease(LEASE, "another", 1.0)
+
+
+@pytest.mark.integration
+def test_an_idle_learner_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, train.learner; print(*(name for name in ('torch', 'transformers', 'ray') if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
