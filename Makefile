@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run install test check format reference clean
+.PHONY: help run install test check bench format reference clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ check: $(STAMP)  ## Lint, types, import rule
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Measure first start, second start and Ctrl-C on a state folder of its own
+	$(BIN)/python -m load_tests.startup
 
 format: $(STAMP)  ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .

@@ -26,7 +26,7 @@ class FinetuneSettings:
     """
 
     epochs: int = 3
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
     batch_texts: int = 32
