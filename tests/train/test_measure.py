@@ -38,6 +38,11 @@ def test_calibration_compares_confidence_with_accuracy() -> None:
     assert calibration_error(always_sure, np.array([0, 0, 1, 1])) == pytest.approx(0.5)
 
 
+def test_too_sure_and_too_unsure_do_not_cancel_out() -> None:
+    scores = np.array([[0.9, 0.1], [0.6, 0.4]], np.float32)
+    assert calibration_error(scores, np.array([1, 0])) == pytest.approx((0.9 + 0.4) / 2)
+
+
 def test_classes_that_do_not_occur_are_left_out_of_the_report() -> None:
     names = ["a", "b", "c"]
     answers, labels = np.array([0, 0, 1]), np.array([0, 1, 1])
