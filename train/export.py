@@ -88,17 +88,32 @@ def _quantise(source: Path, target: Path) -> None:
     """Write the weights of matrix products as 8-bit integers; activations are quantised at run time.
 
     Weights are unsigned: without VNNI instructions, sums of products of unsigned and signed 8-bit numbers saturate at 16 bits.
+    Products that narrow (the second half of a feed-forward layer) stay in fp32: what comes into them has outliers, which spoil
+    a scale shared by the whole batch. On BANKING77 that brings accuracy from 0.1-0.3 points below fp32 to 0.0-0.2, and costs a
+    tenth of the speed.
     """
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # the quantiser advises on the root logger
+    model = onnx.load(str(source))
     try:
-        types = ["MatMul", "Gemm"]
         quantize_dynamic(
-            onnx.load(str(source)), str(target), op_types_to_quantize=types, per_channel=True, weight_type=QuantType.QUInt8
+            model,
+            str(target),
+            op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_exclude=_narrowing(model),
+            per_channel=True,
+            weight_type=QuantType.QUInt8,
         )
     finally:
         root.setLevel(level)
+
+
+def _narrowing(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the products whose weights have more rows than columns."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and len(shapes.get(node.input[1], ())) == 2]
+    return [node.name for node in products if shapes[node.input[1]][0] > shapes[node.input[1]][1]]
 
 
 def compare(reference: FloatMatrix, served: FloatMatrix, labels: IntVector, *, encoder_gap: float) -> Parity:
