@@ -21,7 +21,7 @@ IntVector = NDArray[np.int64]
 
 # How much the n-gram head's logits count beside a fine-tuned encoder's. Adding log-probabilities of two linear heads is adding
 # their logits up to a constant per row, so the combination is again one linear layer over both features.
-COMBINATION_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+COMBINATION_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 
 
 class OptionReport(BaseModel):
