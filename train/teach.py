@@ -45,7 +45,7 @@ class TeachRequest:
 
 # The default classifier: fine-tuned on the sample within the time a newcomer waits. Small batches give more steps in it.
 DEFAULT_REQUEST = TeachRequest(
-    speed="full", finetune=FinetuneSettings(epochs=2, learning_rate=1e-4, batch_texts=16, budget_s=45.0)
+    speed="full", finetune=FinetuneSettings(epochs=2, learning_rate=1e-4, batch_texts=16, budget_s=25.0)
 )
 
 

@@ -68,6 +68,6 @@ def _begin(queue: Any) -> None:
 
 
 def _teach(settings: Settings) -> TeachReport:
-    from train.teach import TeachRequest, teach
+    from train.teach import DEFAULT_REQUEST, teach
 
-    return teach(settings, TeachRequest(), _queue.put)
+    return teach(settings, DEFAULT_REQUEST, _queue.put)
