@@ -74,8 +74,8 @@ def to_examples(table: Table, settings: TextSettings, *, to_train: bool = True) 
     Empty rows and rows without a label are dropped. Labels that differ in spaces or case are merged into the commonest
     spelling. Of equal texts one is kept; where they disagree in label the majority decides and a tie drops the text from
     training. A text that stands in two splits stays in the one nearest to training: a question that was taught is no fair
-    question, and dropping it from the training part instead would cost what is learned from it (on ChnSentiCorp, where 331 of
-    1,200 test texts are copies of training texts, 2 points on the others). With ``to_train`` labels without training rows are
+    question, and dropping it from the training part instead would cost what is learned from it (331 of the 1,200 test texts
+    of ChnSentiCorp are such copies). With ``to_train`` labels without training rows are
     dropped too.
 
     Raises:
