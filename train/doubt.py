@@ -16,7 +16,8 @@ IntVector = NDArray[np.int64]
 # Of base rows that are this near to each other, so many share their label: beyond it a neighbour speaks for its neighbour.
 AGREEMENT_RATIO = 0.9
 # What a doubted row still counts. On BANKING77 with the training labels of three intents scattered at random and 48 corrections
-# learned, their recall rose from 0 to 43% without doubt and to 73% with it; other intents stayed at 93.7%. Set on those very test rows.
+# learned, their recall rose from 0 to 43% without doubt and to 73% with it; other intents stayed at 93.7%. It was set on the
+# test rows that those figures come from.
 DOUBTED_WEIGHT = 0.1
 _SAMPLE_ROWS = 3_000
 _LEAST_PAIRS = 50
