@@ -43,15 +43,19 @@ async def read_json(scope: Scope, receive: Receive, model: type[Body], settings:
     return parse_json(body, model)
 
 
-def check_headers(headers: Iterable[tuple[bytes, bytes]], max_bytes: int) -> None:
-    """Raise for a body that need not be read at all: not plain JSON, or too large by its own account.
+def check_headers(
+    headers: Iterable[tuple[bytes, bytes]], max_bytes: int, allowed: Sequence[str] = ("application/json",)
+) -> None:
+    """Raise for a body that need not be read at all: not of an ``allowed`` media type, or too large by its own account.
 
-    A missing content type is refused too: a foreign web page can send such a request, but not one that says JSON.
+    A missing content type is the media type ``""``. It is refused where nothing else is said: a foreign web page can send
+    such a request, but not one that says JSON.
     """
     found = {name: value.decode("latin-1").lower() for name, value in headers if name in _HEADERS}
     media_type, *parameters = [part.strip() for part in found.get(b"content-type", "").split(";")]
-    if media_type != "application/json":
-        raise UnsupportedMediaType("the Content-Type must be application/json", allowed=["application/json"])
+    if media_type not in allowed:
+        named = [name for name in allowed if name]
+        raise UnsupportedMediaType(f"the Content-Type must be {' or '.join(named)}", allowed=named)
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in _CHARSETS:
@@ -89,10 +93,10 @@ def parse_json(body: bytes, model: type[Body]) -> Body:
         raise malformed_body(error, list(model.model_fields)) from None
 
 
-def check_texts(texts: Sequence[str], settings: Settings) -> None:
-    """Raise ``TooManyTexts`` or ``InvalidText`` unless all of ``texts`` can be answered."""
+def check_texts(texts: Sequence[str], settings: Settings, field: str = "texts") -> None:
+    """Raise ``TooManyTexts`` or ``InvalidText`` unless all of ``texts``, which came as ``field``, can be answered."""
     if not texts:
-        raise InvalidText("texts is empty; send at least one text", allowed_min=1)
+        raise InvalidText(f"{field} is empty; send at least one text", allowed_min=1)
     if len(texts) > settings.max_texts:
         raise TooManyTexts(
             f"got {len(texts)} texts, at most {settings.max_texts} may come in one request",
@@ -100,7 +104,7 @@ def check_texts(texts: Sequence[str], settings: Settings) -> None:
             allowed=settings.max_texts,
         )
     for place, text in enumerate(texts):
-        check_text(text, f"texts[{place}]", settings)
+        check_text(text, f"{field}[{place}]", settings)
 
 
 def check_text(text: str, field: str, settings: Settings) -> None:
