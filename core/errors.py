@@ -12,12 +12,19 @@ Messages and details never carry a user's text.
     │   ├── UnsupportedMediaType   a content type the route does not read
     │   ├── BodyTooLarge           more bytes than the limit
     │   ├── InvalidText            empty, too long, NUL, lone surrogate
+    │   ├── TextTooLong            more tokens than the encoder reads, and the caller wants all of them read
     │   ├── TooManyTexts           more texts than one request may carry
-    │   └── UnknownLabel           a label outside the set
+    │   ├── UnknownLabel           a label outside the set
+    │   ├── TooManyTokens          more tokens than one request may carry
+    │   ├── HeadersTooLarge        more bytes of headers than the limit
+    │   ├── BodyTooSlow            the body did not arrive in time
+    │   ├── Unauthenticated        no API key, or one that is not valid
+    │   └── RoleMissing            the key's role does not reach so far
     ├── NotFound
     │   ├── UnknownPrediction
     │   ├── UnknownVersion
     │   ├── UnknownRun
+    │   ├── UnknownKey
     │   └── UnknownRoute           no such path, or another method
     ├── Conflict
     │   ├── IdempotencyConflict    one key, two bodies
@@ -28,16 +35,19 @@ Messages and details never carry a user's text.
     │   ├── NoModel                no version serves yet
     │   ├── StoreUnavailable       the feedback store does not answer
     │   ├── Overloaded             the queue is full
+    │   │   └── KeyBusy            one key has too many requests in flight
     │   └── DeadlineExceeded       the answer did not come in time
     ├── DataError                  a training file is refused
     ├── BundleError                a bundle cannot be trusted or read
     ├── EncoderError               a base encoder cannot be found or read
+    ├── KeysDamaged                the file of API keys cannot be read
     ├── LeaseHeld                  another learner is at work
     ├── RunCancelled               somebody stopped the run
     └── StackError                 the local stack cannot start
         ├── PortInUse
         ├── HomeUnusable
-        └── HomeLocked
+        ├── HomeLocked
+        └── Exposed                other machines could ask without a key
 """
 
 from __future__ import annotations
@@ -89,6 +99,12 @@ class InvalidText(InputError):
     code = "invalid_text"
 
 
+class TextTooLong(InputError):
+    """A text has more tokens than the encoder reads, and the request says not to cut it."""
+
+    code = "text_too_long"
+
+
 class TooManyTexts(InputError):
     """One request carries more texts than ``HONE_MAX_TEXTS`` allows."""
 
@@ -99,6 +115,36 @@ class UnknownLabel(InputError):
     """A label is not in the label set; ``details['nearest']`` names the closest known ones."""
 
     code = "unknown_label"
+
+
+class TooManyTokens(InputError):
+    """The texts of one request have more tokens than ``HONE_MAX_REQUEST_TOKENS`` allows."""
+
+    code = "too_many_tokens"
+
+
+class HeadersTooLarge(InputError):
+    """The request's first line and headers have more bytes than ``HONE_MAX_HEADER_BYTES`` allows."""
+
+    code = "headers_too_large"
+
+
+class BodyTooSlow(InputError):
+    """The body did not arrive within ``HONE_READ_TIMEOUT_S``."""
+
+    code = "body_too_slow"
+
+
+class Unauthenticated(InputError):
+    """The route takes an API key; there was none, or one that is unknown, expired or revoked."""
+
+    code = "unauthenticated"
+
+
+class RoleMissing(InputError):
+    """The key is valid, and its role does not reach so far; ``details['role']`` names the one that does."""
+
+    code = "role_missing"
 
 
 class NotFound(HoneError):
@@ -123,6 +169,12 @@ class UnknownRun(NotFound):
     """No run has this id."""
 
     code = "unknown_run"
+
+
+class UnknownKey(NotFound):
+    """No API key has this id or name."""
+
+    code = "unknown_key"
 
 
 class UnknownRoute(NotFound):
@@ -185,6 +237,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class KeyBusy(Overloaded):
+    """The key has as many requests in flight as ``HONE_MAX_IN_FLIGHT_PER_KEY`` allows."""
+
+    code = "key_busy"
+
+
 class DeadlineExceeded(Unavailable):
     """The answer did not come within ``HONE_REQUEST_TIMEOUT_S``."""
 
@@ -207,6 +265,12 @@ class EncoderError(HoneError):
     """A base encoder cannot be found, fetched or read."""
 
     code = "bad_encoder"
+
+
+class KeysDamaged(HoneError):
+    """The file of API keys cannot be read; restore it, or remove it and make new keys."""
+
+    code = "keys_damaged"
 
 
 class LeaseHeld(HoneError):
@@ -243,3 +307,9 @@ class HomeLocked(StackError):
     """Another stack already runs on this state folder."""
 
     code = "home_locked"
+
+
+class Exposed(StackError):
+    """Other machines could use the service without a key, and nobody said that they may."""
+
+    code = "exposed"

@@ -36,6 +36,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("hone_predictions_total", "counter", "Texts answered.", ("version", "source")),
     Metric("hone_prediction_seconds", "histogram", "Time a text took, queue included.", ("version",), LATENCY_BUCKETS_S),
     Metric("hone_queue_seconds", "histogram", "Time a text waited for the engine.", (), LATENCY_BUCKETS_S),
+    Metric("hone_tokenize_seconds", "histogram", "Time the tokenizer took for what was new.", (), LATENCY_BUCKETS_S),
     Metric("hone_engine_seconds", "histogram", "Time the engine took for a batch.", (), LATENCY_BUCKETS_S),
     Metric("hone_batch_texts", "histogram", "Texts in a batch.", (), SIZE_BUCKETS),
     Metric("hone_tokens_total", "counter", "Tokens the engine read.", ("kind",)),

@@ -112,8 +112,12 @@ class Batcher:
             if not chunks:
                 self._has_fresh.clear()
                 continue
+            started = perf_counter()
             results = await loop.run_in_executor(self._tokenizer, prepare_chunks, chunks)
+            elapsed = perf_counter() - started
+            self._metrics.observe("hone_tokenize_seconds", elapsed)
             for chunk, result in zip(chunks, results, strict=True):
+                chunk.job.tokenize_s += elapsed
                 self._line_up(chunk, result)
             self._has_waiting.set()
 
@@ -143,7 +147,9 @@ class Batcher:
         if job.gone or isinstance(result, Exception):
             return
         for place, prepared in enumerate(result, chunk.first):
-            text = WaitingText(job.engine, len(prepared.ids), Piece(job, place, prepared))
+            tokens = len(prepared.ids)
+            text = WaitingText(job.engine, tokens, Piece(job, place, prepared))
+            job.tokens += tokens
             job.truncated.append(prepared.truncated)
             job.waiting.append(text)
             self._line.add(text)
@@ -162,16 +168,19 @@ class Batcher:
                 self._start(pieces)
                 started = perf_counter()
                 rows = await loop.run_in_executor(self._engine, score_pieces, pieces)
+                elapsed = perf_counter() - started
+                for job in {piece.job for piece in pieces}:
+                    job.engine_s += elapsed
                 _deliver(pieces, rows)
-                self._measure(pieces, started)
+                self._measure(pieces, started, elapsed)
 
     def _start(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             piece.job.unstarted -= 1
         self._waiting -= len(pieces)
 
-    def _measure(self, pieces: Sequence[Piece], started: float) -> None:
-        self._metrics.observe("hone_engine_seconds", perf_counter() - started)
+    def _measure(self, pieces: Sequence[Piece], started: float, elapsed: float) -> None:
+        self._metrics.observe("hone_engine_seconds", elapsed)
         self._metrics.observe("hone_batch_texts", len(pieces))
         for piece in pieces:
             self._metrics.observe("hone_queue_seconds", started - piece.job.arrived)

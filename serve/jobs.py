@@ -29,12 +29,23 @@ class Engine(Protocol):
         """Return probabilities (n, c) of one batch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where one request's time went; ``engine_s`` and ``tokenize_s`` are those of the batches and turns its texts shared."""
+
+    tokenize_s: float
+    queue_s: float
+    engine_s: float
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Scored:
     """Answer to one request: ``scores`` (n, c) in the order of its texts, and which of those were cut."""
 
     scores: FloatMatrix
     truncated: list[bool]
+    timing: Timing
 
 
 @dataclass(eq=False, slots=True)
@@ -49,6 +60,9 @@ class Job:
     unstarted: int = 0
     waiting: list[WaitingText[Piece]] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
+    tokenize_s: float = 0.0
+    engine_s: float = 0.0
+    tokens: int = 0
     _scores: FloatMatrix | None = None
     _answered: int = 0
 
@@ -67,7 +81,13 @@ class Job:
         self._scores[place] = row
         self._answered += 1
         if self._answered == len(self.texts) and not self.gone:
-            self.future.set_result(Scored(self._scores, self.truncated))
+            self.future.set_result(Scored(self._scores, self.truncated, self._timing()))
+
+    def _timing(self) -> Timing:
+        spent = perf_counter() - self.arrived
+        # Of many texts the last are tokenized while the first are scored: those seconds count in both, and none as waiting.
+        queue_s = max(0.0, spent - self.tokenize_s - self.engine_s)
+        return Timing(self.tokenize_s, queue_s, self.engine_s, self.tokens)
 
     def fail(self, error: Exception) -> None:
         """End the request with ``error``, unless it has ended."""

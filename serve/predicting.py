@@ -7,16 +7,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from core.explanation import Explanation
 from core.metrics import Metrics
 from core.schemas import PredictionRecord, Source, now
 from core.text import text_key
 from feedback.prediction_log import PredictionLog
 from serve.batching import Batcher
-from serve.jobs import Scored
+from serve.jobs import Scored, Timing
 from serve.swap import Loaded, ModelSlot
 
 # Ranking, naming and hashing beyond this many labels or characters takes milliseconds, which other requests need not wait for.
@@ -25,21 +26,45 @@ _INLINE_CHARS = 20_000
 
 
 @dataclass(frozen=True)
+class Options:
+    """How to answer; the defaults are what the hot path is made for.
+
+    ``top_k`` None scores all labels. ``function`` turns calibrated logits into the scores that are shown. ``truncation`` says
+    which end of a text is read when the encoder cannot read all of it (``refuse`` raises
+    :class:`~core.errors.TextTooLong`); with ``long_text="chunk"`` it is read in windows instead. ``min_score`` is the
+    probability below which the answer abstains, whatever ``function`` is.
+    """
+
+    top_k: int | None = None
+    function: Literal["softmax", "sigmoid", "none"] = "softmax"
+    truncation: Literal["right", "left", "refuse"] = "right"
+    long_text: Literal["truncate", "chunk"] = "truncate"
+    min_score: float | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True)
 class Query:
-    """What to answer: ``top_k`` None scores all labels; ``metadata`` is kept with each prediction."""
+    """What to answer; ``metadata`` is kept with each prediction."""
 
     texts: Sequence[str]
-    top_k: int | None = None
+    options: Options = Options()
     metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answered text; ``scores`` are labels with probabilities, best first."""
+    """One answered text; ``scores`` are labels with what ``function`` makes of them, best first, at least one.
+
+    ``abstained`` answers keep their best guess. ``windows`` is in how many parts the text was read.
+    """
 
     prediction_id: str
     scores: list[tuple[str, float]]
     truncated: bool
+    abstained: bool = False
+    windows: int = 1
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,7 @@ class Predictions:
     version: str
     source: Source
     predictions: list[Prediction]
+    timing: Timing
 
 
 class Predictor:
@@ -85,9 +111,9 @@ class Predictor:
         return answer
 
     def _conclude(self, loaded: Loaded, query: Query, scored: Scored) -> tuple[Predictions, list[PredictionRecord]]:
-        predictions = rank(loaded.classifier.labels.names, scored, query.top_k)
+        predictions = rank(loaded.classifier.labels.names, scored, query.options.top_k)
         records = record(loaded, query, predictions) if self._log is not None else []
-        return Predictions(loaded.version, loaded.source, predictions), records
+        return Predictions(loaded.version, loaded.source, predictions, scored.timing), records
 
 
 def rank(labels: Sequence[str], scored: Scored, top_k: int | None) -> list[Prediction]:

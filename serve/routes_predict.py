@@ -12,7 +12,7 @@ from core.errors import MalformedBody, UnknownRoute
 from core.schemas import PredictRequest
 from core.settings import Settings
 from serve.parsing import check_metadata, check_text, check_texts, read_json
-from serve.predicting import INLINE_SCORES, Prediction, Predictions, Predictor, Query
+from serve.predicting import INLINE_SCORES, Options, Prediction, Predictions, Predictor, Query
 
 PATH = "/v1/predict"
 
@@ -51,7 +51,7 @@ class PredictRoute:
             texts = request.texts or []
             check_texts(texts, self._settings)
         check_metadata(request.metadata)
-        return Query(texts, request.top_k, request.metadata)
+        return Query(texts, Options(top_k=request.top_k), request.metadata)
 
 
 def _render(answer: Predictions, *, single: bool) -> bytes:

@@ -41,6 +41,7 @@ def test_statuses_are_those_the_documents_promise() -> None:
         errors.BodyTooLarge: 413,
         errors.UnsupportedMediaType: 415,
         errors.InvalidText: 422,
+        errors.TextTooLong: 422,
         errors.TooManyTexts: 422,
         errors.UnknownLabel: 422,
         errors.UnknownPrediction: 404,
