@@ -62,6 +62,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def keys(self) -> Path:
+        """The API keys, hashed."""
+        return self.root / "keys.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the running stack."""
         return self.root / "stack.lock"

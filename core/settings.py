@@ -6,6 +6,7 @@ Each is an environment variable ``HONE_<NAME>``. The table in the README is gene
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,13 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the service listens on; loopback answers nobody else.")
     port: int = Field(8321, ge=1, le=65535, description="Port the service listens on.")
+    auth: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether requests take an API key: `auto` is off on loopback and on everywhere else."
+    )
+    allow_unauthenticated: bool = Field(
+        False, description="Allow `HONE_AUTH=off` on an address other than loopback; anybody who reaches it may then promote."
+    )
+    api_key: str = Field("", repr=False, description="API key that the command line and the client send.")
     ray_address: str = Field("", description="Ray cluster to use; empty starts one for this stack alone.")
     replicas: int = Field(1, ge=1, le=256, description="Serving replicas.")
     engine_threads: int = Field(0, ge=0, le=256, description="Threads of one replica's engine; 0 means one per core.")
@@ -42,6 +50,16 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest request body; more is refused with 413.")
     max_texts: int = Field(1_000, ge=1, description="Most texts in one request; more is refused with 422.")
     max_text_chars: int = Field(20_000, ge=1, description="Longest text in characters; longer is refused with 422.")
+    max_request_tokens: int = Field(
+        300_000, ge=1, description="Most tokens of one request, after each text is cut; more is refused with 422."
+    )
+    max_header_bytes: int = Field(16_384, ge=1_024, description="Largest head of a request; more is refused with 431.")
+    max_in_flight_per_key: int = Field(
+        256, ge=0, description="Most requests of one API key that a replica works on at a time; more get 429. 0: no limit."
+    )
+    read_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds a request's head, and then its body, may take to arrive; slower ends with 408."
+    )
     batch_max_texts: int = Field(32, ge=1, description="Most texts the engine takes at once.")
     batch_max_tokens: int = Field(4_096, ge=16, description="Most tokens, padding included, the engine takes at once.")
     queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 429.")
@@ -82,6 +100,23 @@ class Settings(BaseSettings):
         """Where this stack's service is reached from this machine."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the service listens where only this machine reaches it."""
+        name = self.host.rstrip(".").lower()
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            return ip_address(name).is_loopback
+        except ValueError:
+            # A name can mean any address, and another one tomorrow.
+            return False
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether requests take an API key."""
+        return self.auth == "on" or (self.auth == "auto" and not self.on_loopback)
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -15,7 +15,16 @@ from core.settings import Settings, Speed
 _FIELDS = Settings.model_fields
 # What a number counts or measures is the last word of its name; these are plain numbers.
 _UNITS = ("_s", "_bytes", "_tokens", "_texts", "_chars", "_rows", "_ratio")
-_PLAIN = {"port", "replicas", "engine_threads", "learn_after_corrections", "learn_nice", "correction_weight", "gate_alpha"}
+_PLAIN = {
+    "port",
+    "replicas",
+    "engine_threads",
+    "max_in_flight_per_key",
+    "learn_after_corrections",
+    "learn_nice",
+    "correction_weight",
+    "gate_alpha",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +66,7 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     others = {bool: "false", int: "19", float: "0.3", str: "given", Path: "/given"}
     kind = _FIELDS[name].annotation
     words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
+    words |= {"auth": "on", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
     value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
     before = Settings().model_dump()
     environment.setenv(_variable(name), value)
@@ -127,6 +137,37 @@ def test_the_store_s_address_is_never_shown(environment: pytest.MonkeyPatch) -> 
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_api_key_is_never_shown(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HONE_API_KEY", "hone_hunter2")
+    settings = Settings()
+    assert settings.api_key == "hone_hunter2"
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("hone.localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("10.0.0.7", False),
+        ("127.0.0.1.example.org", False),
+        ("localhost.example.org", False),
+        ("notlocalhost", False),
+    ],
+)
+def test_keys_are_asked_for_wherever_others_can_reach(host: str, loopback: bool) -> None:
+    made = {auth: Settings.model_validate({"host": host, "auth": auth}) for auth in ("auto", "on", "off")}
+    assert made["auto"].on_loopback is loopback
+    assert {auth: settings.authenticated for auth, settings in made.items()} == {"auto": not loopback, "on": True, "off": False}
 
 
 def test_the_store_is_in_the_state_folder_unless_it_is_elsewhere(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
