@@ -69,12 +69,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One answered request; all of it comes from ``version``."""
+    """One answered request; all of it comes from ``version``, whose ``labels`` are in the order of its head's rows."""
 
     version: str
     source: Source
     predictions: list[Prediction]
     timing: Timing
+    labels: Sequence[str]
 
 
 class Predictor:
@@ -113,7 +114,7 @@ class Predictor:
     def _conclude(self, loaded: Loaded, query: Query, scored: Scored) -> tuple[Predictions, list[PredictionRecord]]:
         predictions = rank(loaded.classifier.labels.names, scored, query.options.top_k)
         records = record(loaded, query, predictions) if self._log is not None else []
-        return Predictions(loaded.version, loaded.source, predictions, scored.timing), records
+        return Predictions(loaded.version, loaded.source, predictions, scored.timing, loaded.classifier.labels.names), records
 
 
 def rank(labels: Sequence[str], scored: Scored, top_k: int | None) -> list[Prediction]:
