@@ -17,8 +17,8 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from core.batches import plan_batches
-from core.bundle import HEAD, NGRAMS, TOKENIZER, Manifest, Variant, read_manifest, verify
-from core.encoder import FloatMatrix, OnnxEncoder, load_tokenizer, shared_encoder
+from core.bundle import ENCODER, HEAD, NGRAMS, TOKENIZER, Manifest, Variant, read_manifest, verify
+from core.encoder import FloatMatrix, OnnxEncoder, held_encoder, load_tokenizer, shared_encoder
 from core.errors import BundleError
 from core.labels import LabelSet
 from core.ngrams import Ngrams, SparseRow
@@ -103,15 +103,19 @@ class Classifier:
         Raises:
             BundleError: when the bundle is incomplete, altered, inconsistent, or answers its probes differently.
         """
-        manifest = verify(folder) if checked else read_manifest(folder)
+        manifest = read_manifest(folder)
+        file = _engine_file(folder.name, manifest, variant)
+        # Where a living classifier has this very encoder, a new head is all there is to read: the swap costs milliseconds.
+        held = held_encoder(manifest.files[file], threads=threads) if file else None
+        tokenizer = held.tokenizers.get(_tokenizer_key(manifest)) if held else None
+        if checked:
+            verify(folder, unread=ENCODER if tokenizer is not None else None)
         head = Head.load(folder / HEAD)
-        tokenizer = encoder = None
-        if manifest.encoder is not None:
-            file = manifest.encoder.variants.get(variant or manifest.encoder.serving)
-            if file is None or file not in manifest.files:
-                raise BundleError(f"{folder.name} has no engine file for the variant {variant or manifest.encoder.serving}")
-            tokenizer = load_tokenizer(folder / TOKENIZER, max_tokens=manifest.encoder.max_tokens)
-            encoder = shared_encoder(folder / file, manifest.files[file], threads=threads)
+        encoder = None
+        if manifest.encoder is not None and file is not None:
+            encoder = held or shared_encoder(folder / file, manifest.files[file], threads=threads)
+            tokenizer = tokenizer or load_tokenizer(folder / TOKENIZER, max_tokens=manifest.encoder.max_tokens)
+            encoder.tokenizers[_tokenizer_key(manifest)] = tokenizer
         ngrams = Ngrams.load(folder / NGRAMS) if manifest.ngrams is not None else None
         classifier = cls(manifest, head, tokenizer, encoder, ngrams)
         if checked:
@@ -193,3 +197,18 @@ class Classifier:
                 raise BundleError(f"the head's {name} has shape {got}; labels and features ask for {shape}")
         if self._ngrams is not None and spec.ngrams is not None and len(self._ngrams) != spec.ngrams.size:
             raise BundleError(f"the vocabulary has {len(self._ngrams)} n-grams, the manifest says {spec.ngrams.size}")
+
+
+def _engine_file(name: str, manifest: Manifest, variant: Variant | None) -> str | None:
+    """Return the engine file of a bundle, relative to it; None when its features need none."""
+    if manifest.encoder is None:
+        return None
+    chosen = variant or manifest.encoder.serving
+    file = manifest.encoder.variants.get(chosen)
+    if file is None or file not in manifest.files:
+        raise BundleError(f"{name} has no engine file for the variant {chosen}")
+    return file
+
+
+def _tokenizer_key(manifest: Manifest) -> tuple[str, int]:
+    return manifest.files.get(TOKENIZER, ""), manifest.encoder.max_tokens if manifest.encoder else 0

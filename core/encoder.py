@@ -16,6 +16,18 @@ from tokenizers import Tokenizer
 from core.errors import BundleError
 
 FloatMatrix = NDArray[np.float32]
+IntMatrix = NDArray[np.int64]
+
+
+def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[IntMatrix, IntMatrix]:
+    """Return token ids (n, longest), filled up with zeros, and the mask (n, longest) that is 1 where a token stands."""
+    longest = max(map(len, ids))
+    tokens = np.zeros((len(ids), longest), dtype=np.int64)
+    mask = np.zeros((len(ids), longest), dtype=np.int64)
+    for row, sequence in enumerate(ids):
+        tokens[row, : len(sequence)] = sequence
+        mask[row, : len(sequence)] = 1
+    return tokens, mask
 
 
 class OnnxEncoder:
@@ -33,6 +45,8 @@ class OnnxEncoder:
         # Spinning threads would take the cores from the HTTP side between batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        # By digest and longest text; those that were read for it, so that the next head of this encoder need not read them.
+        self.tokenizers: dict[tuple[str, int], Tokenizer] = {}
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -47,12 +61,7 @@ class OnnxEncoder:
 
     def embed(self, ids: Sequence[Sequence[int]]) -> FloatMatrix:
         """Return the embeddings (n, h), each of Euclidean length 1, of ``n`` token sequences padded to the longest."""
-        longest = max(map(len, ids))
-        tokens = np.zeros((len(ids), longest), dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for row, sequence in enumerate(ids):
-            tokens[row, : len(sequence)] = sequence
-            mask[row, : len(sequence)] = 1
+        tokens, mask = pad_ids(ids)
         (embedding,) = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
         return np.asarray(embedding, dtype=np.float32)
 
@@ -72,6 +81,12 @@ def shared_encoder(path: Path, digest: str, *, threads: int = 0) -> OnnxEncoder:
             encoder = OnnxEncoder(path, threads=threads)
             _sessions[(digest, threads)] = encoder
         return encoder
+
+
+def held_encoder(digest: str, *, threads: int = 0) -> OnnxEncoder | None:
+    """Return the encoder with this content digest if a living classifier has it, else None; nothing is read."""
+    with _sessions_lock:
+        return _sessions.get((digest, threads))
 
 
 def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:
