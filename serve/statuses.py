@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from filelock import Timeout as LockTimeout
@@ -37,28 +37,55 @@ STATUSES: Mapping[type[HoneError], int] = {
 }
 """Status of each class of error; a class that is not listed has its parent's."""
 
+_TEI_ERRORS: Mapping[type[HoneError], tuple[int, str]] = {
+    errors.InputError: (422, "Validation"),
+    errors.UnsupportedMediaType: (415, "Validation"),
+    errors.BodyTooLarge: (413, "Validation"),
+    errors.HeadersTooLarge: (431, "Validation"),
+    errors.BodyTooSlow: (408, "Validation"),
+    errors.Unauthenticated: (401, "Unauthorized"),
+    errors.RoleMissing: (403, "Unauthorized"),
+    errors.NotFound: (404, "Validation"),
+    errors.Unavailable: (503, "Unhealthy"),
+    errors.Overloaded: (429, "Overloaded"),
+    errors.DeadlineExceeded: (504, "Overloaded"),
+    HoneError: (424, "Backend"),
+}
+"""Status and ``error_type`` of each class where a client of text-embeddings-inference asks."""
+
+TEI_PATHS = frozenset({"/predict", "/info", "/health"})
+
 _RETRY_AFTER_S = {429: "1", 503: "2"}
+
+_Entry = TypeVar("_Entry")
 
 _logger = logging.getLogger("hone.serve")
 
 
-def status_of(error: HoneError) -> int:
-    """Return the HTTP status of an error.
+def status_of(error: HoneError, path: str = "") -> int:
+    """Return the HTTP status of an error that is answered on ``path``.
 
-    >>> status_of(errors.UnknownLabel("…")), status_of(errors.Overloaded("…"))
-    (422, 429)
+    >>> status_of(errors.UnknownLabel("…")), status_of(errors.Overloaded("…")), status_of(HoneError("…"), "/predict")
+    (422, 429, 424)
     """
     if isinstance(error, errors.UnknownRoute) and "allowed" in error.details:
         return 405
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    return _tei(error)[0] if path in TEI_PATHS else _nearest(STATUSES, error)
 
 
-def error_response(error: HoneError, request_id: str) -> Response:
-    """Return ``error`` in the one shape of every error, with the headers its status calls for."""
-    status = status_of(error)
+def error_response(error: HoneError, request_id: str, path: str = "") -> Response:
+    """Return ``error`` in the one shape of every error, with the headers its status calls for.
+
+    On the paths of text-embeddings-inference an ``error_type`` is added, by which its clients tell errors apart. The sentence
+    stands under ``error`` because the clients of all formats show that key.
+    """
+    status = status_of(error, path)
     details: dict[str, Any] = error.details
     # An ErrorAnswer, written so that not even details of a type JSON lacks can keep an error from being told.
-    body = to_json({"error": error.message, "code": error.code, "details": details, "request_id": request_id}, fallback=str)
+    fields = {"error": error.message, "code": error.code, "details": details, "request_id": request_id}
+    if path in TEI_PATHS:
+        fields["error_type"] = _tei(error)[1]
+    body = to_json(fields, fallback=str)
     headers = {}
     if status in _RETRY_AFTER_S:
         headers["retry-after"] = _RETRY_AFTER_S[status]
@@ -75,7 +102,7 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     request_id = scope["hone.request_id"]
     known = translated(error, request_id)
     scope["hone.code"] = known.code
-    return error_response(known, request_id)
+    return error_response(known, request_id, scope["path"])
 
 
 def translated(error: Exception, request_id: str) -> HoneError:
@@ -91,6 +118,16 @@ def translated(error: Exception, request_id: str) -> HoneError:
         return errors.Unavailable("the registry is being changed by another process; try again")
     _logger.error("unexpected error", exc_info=error, extra={"request_id": request_id})
     return HoneError("Hone failed on this request and has logged why under its request_id; the request may be sent again")
+
+
+def _nearest(table: Mapping[type[HoneError], _Entry], error: HoneError) -> _Entry:
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+
+
+def _tei(error: HoneError) -> tuple[int, str]:
+    if isinstance(error, errors.InvalidText) and error.details.get("empty"):
+        return 400, "Empty"
+    return _nearest(_TEI_ERRORS, error)
 
 
 def _routing_error(error: HTTPException) -> HoneError:
