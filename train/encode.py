@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from safetensors.numpy import load_file, save_file
 
 from core.batches import plan_batches
-from core.bundle import ENCODER, TOKENIZER, Manifest, Variant, Vocabulary
+from core.bundle import ENCODER, TOKENIZER, Manifest, Variant, Vocabulary, file_sha256
 from core.encoder import load_tokenizer, shared_encoder
 from core.home import write_atomically
 
@@ -29,6 +29,7 @@ OnShare = Callable[[float], None]
 
 VARIANTS: dict[Variant, str] = {"fp32": f"{ENCODER}/onnx/fp32.onnx", "int8": f"{ENCODER}/onnx/int8.onnx"}
 _FACTS = "facts.json"
+EXPORTER = 2
 
 
 def _ignore(_: float) -> None:
@@ -44,6 +45,8 @@ class EncoderFacts(BaseModel):
     max_positions: int
     encoder_gap: float
     vocabulary: Vocabulary | None = None
+    # Which way of exporting wrote the engines; those of another way are not taken from the cache.
+    exporter: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,10 @@ class ExportedEncoder:
         if not all((folder / name).is_file() for name in (TOKENIZER, *VARIANTS.values())):
             return None
         try:
-            return cls(folder, EncoderFacts.model_validate_json((folder / _FACTS).read_bytes()))
+            facts = EncoderFacts.model_validate_json((folder / _FACTS).read_bytes())
         except (OSError, ValueError):
             return None
+        return cls(folder, facts) if facts.exporter == EXPORTER else None
 
     def keep(self, cache: Path) -> ExportedEncoder:
         """Move this freshly exported encoder into the cache; a second whole one of the same digest is dropped."""
@@ -113,9 +117,13 @@ class ExportedEncoder:
         tokenizer = load_tokenizer(self.folder / TOKENIZER, max_tokens=max_tokens)
         return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
+    def engine_digest(self, variant: Variant) -> str:
+        """Return the digest of the engine file: another export of the same weights gives other embeddings."""
+        return file_sha256(self.folder / VARIANTS[variant])
+
     def embed_ids(self, ids: Sequence[list[int]], variant: Variant, on_share: OnShare = _ignore) -> FloatMatrix:
         """Return embeddings (n, h) of token sequences, in their order; ``on_share`` hears the share done."""
-        engine = shared_encoder(self.folder / VARIANTS[variant], f"{self.facts.digest}-{variant}")
+        engine = shared_encoder(self.folder / VARIANTS[variant], self.engine_digest(variant))
         out = np.empty((len(ids), self.facts.hidden), dtype=np.float32)
         done = 0
         for batch in plan_batches([len(sequence) for sequence in ids], max_texts=32, max_tokens=4096):
@@ -144,7 +152,7 @@ class EmbeddingCache:
         on_share: OnShare = _ignore,
     ) -> FloatMatrix:
         """Return embeddings (n, h) of cleaned texts, computing those that are not kept yet."""
-        path = self._folder / f"{encoder.facts.digest[:32]}-{variant}-{max_tokens}.safetensors"
+        path = self._folder / f"{encoder.engine_digest(variant)[:32]}-{max_tokens}.safetensors"
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
         kept = _read(path, encoder.facts.hidden)
         missing = {key: place for place, key in enumerate(keys) if key not in kept}

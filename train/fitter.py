@@ -33,7 +33,7 @@ from train.vocabulary import extend_vocabulary
 
 FloatMatrix = NDArray[np.float32]
 
-_SAMPLE_TEXTS = 64
+_SAMPLE_TEXTS = 256
 _PROBE_ROWS = 512
 _PROBE_ROWS_PER_CLASS = 20
 
@@ -125,7 +125,7 @@ class Fitter:
         tuned_head = self._finetune(base, probe, train_embeddings=vocabulary is not None)
         self.stages.at("export")
         record = vocabulary or self.inherited
-        tuned = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], record).keep(self.place.cache)
+        tuned = export_encoder(base, self.place.staging, self._sample(), record).keep(self.place.cache)
         self.clock.lap("export")
         heads = self._head_rows(self._embed(tuned, self.rows.validation, stage="export"))
         floor = self.options[0]
@@ -223,11 +223,14 @@ class Fitter:
     def _exported(self, base: Base) -> ExportedEncoder:
         kept = ExportedEncoder.of_cache(self.place.cache, base.digest())
         if kept is None:
-            kept = export_encoder(base, self.place.staging, self.rows.texts[:_SAMPLE_TEXTS], self.inherited).keep(
-                self.place.cache
-            )
+            kept = export_encoder(base, self.place.staging, self._sample(), self.inherited).keep(self.place.cache)
         self.clock.lap("load")
         return kept
+
+    def _sample(self) -> list[str]:
+        """Return texts from all over the learnable rows, on which an export is compared and calibrated."""
+        places = self.rows.learnable
+        return self.rows.pick(places[:: max(1, len(places) // _SAMPLE_TEXTS)][:_SAMPLE_TEXTS])
 
     def _extend(self, base: Base) -> Vocabulary | None:
         vocabulary = extend_vocabulary(base, self.rows.pick(self.rows.train))
