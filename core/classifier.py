@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from core.batches import plan_batches
 from core.bundle import ENCODER, HEAD, NGRAMS, TOKENIZER, Manifest, Variant, read_manifest, verify
@@ -23,6 +23,7 @@ from core.errors import BundleError
 from core.labels import LabelSet
 from core.ngrams import Ngrams, SparseRow
 from core.text import clean
+from core.windows import Reading, last_tokens, windows
 
 # A probe may move by this much between machines: int8 kernels differ by instruction set.
 PROBE_TOLERANCE = 0.15
@@ -69,11 +70,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One text, ready for the engine."""
+    """One text, ready for the engine; ``rest`` holds what follows where it is read in windows."""
 
     ids: list[int]
     ngrams: SparseRow | None
     truncated: bool
+    rest: tuple[Prepared, ...] = ()
 
 
 def softmax(logits: FloatMatrix) -> FloatMatrix:
@@ -122,13 +124,18 @@ class Classifier:
             classifier.check_probes()
         return classifier
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
-        """Return each text as token ids and n-grams, in order."""
+    def prepare(self, texts: Sequence[str], reading: Reading = "right") -> list[Prepared]:
+        """Return each text as token ids and n-grams, in order; ``reading`` says which tokens of a long one.
+
+        The n-grams are always those of the whole text, of every window too, as they are when the head is fitted.
+        """
         cleaned = [clean(text, self.manifest.text) for text in texts]
         rows = [self._ngrams.row(text) for text in cleaned] if self._ngrams is not None else [None] * len(cleaned)
         if self._tokenizer is None:
             return [Prepared([], row, truncated=False) for row in rows]
         encodings = self._tokenizer.encode_batch(cleaned)
+        if reading != "right":
+            return [_read(encoding, row, reading) for encoding, row in zip(encodings, rows, strict=True)]
         return [
             Prepared(encoding.ids, row, truncated=bool(encoding.overflowing))
             for encoding, row in zip(encodings, rows, strict=True)
@@ -197,6 +204,15 @@ class Classifier:
                 raise BundleError(f"the head's {name} has shape {got}; labels and features ask for {shape}")
         if self._ngrams is not None and spec.ngrams is not None and len(self._ngrams) != spec.ngrams.size:
             raise BundleError(f"the vocabulary has {len(self._ngrams)} n-grams, the manifest says {spec.ngrams.size}")
+
+
+def _read(encoding: Encoding, row: SparseRow | None, reading: Reading) -> Prepared:
+    if not encoding.overflowing:
+        return Prepared(encoding.ids, row, truncated=False)
+    if reading == "left":
+        return Prepared(last_tokens(encoding), row, truncated=True)
+    first, *rest = [Prepared(ids, row, truncated=False) for ids in windows(encoding)]
+    return replace(first, rest=tuple(rest))
 
 
 def _engine_file(name: str, manifest: Manifest, variant: Variant | None) -> str | None:

@@ -18,8 +18,8 @@ from time import perf_counter
 from core.classifier import Prepared
 from core.errors import Overloaded, Unavailable
 from core.metrics import Metrics
-from serve.jobs import Chunk, Engine, FloatVector, Job, Piece, Scored, prepare_chunks, score_pieces
-from serve.waiting import BatchBudget, WaitingText, WaitingTexts
+from serve.jobs import PLAIN, Chunk, Engine, FloatVector, Job, Manner, Piece, Scored, prepare_chunks, score_pieces
+from serve.waiting import BatchBudget, WaitingTexts
 
 # Keeps a turn of the tokenizer to milliseconds, so that the engine gets work early and short texts are not held up.
 _TURN_CHARS = 20_000
@@ -74,11 +74,14 @@ class Batcher:
         for executor in (self._tokenizer, self._engine):
             executor.shutdown(wait=False, cancel_futures=True)
 
-    async def score(self, engine: Engine, texts: Sequence[str]) -> Scored:
-        """Return the probabilities of ``texts`` by ``engine``; a caller that is cancelled takes its texts out of the queue.
+    async def score(self, engine: Engine, texts: Sequence[str], manner: Manner = PLAIN) -> Scored:
+        """Return what ``engine`` makes of ``texts``; a caller that is cancelled takes its texts out of the queue.
+
+        A text that is to be read in windows asks for the room of one text, and takes that of its windows once it has it.
 
         Raises:
             Overloaded: at once, when the queue has no room for them.
+            TextTooLong: when one of them would be cut and ``manner`` refuses that.
         """
         if self._waiting and self._waiting + len(texts) > self._queue_max_texts:
             raise Overloaded(
@@ -86,7 +89,7 @@ class Batcher:
                 waiting_texts=self._waiting,
                 queue_max_texts=self._queue_max_texts,
             )
-        job = Job(engine, texts, asyncio.get_running_loop().create_future())
+        job = Job(engine, texts, asyncio.get_running_loop().create_future(), manner)
         self._jobs.add(job)
         self._waiting += len(texts)
         self._fresh.append(job)
@@ -122,12 +125,12 @@ class Batcher:
             self._has_waiting.set()
 
     def _next_chunks(self) -> list[Chunk]:
-        """Return what the tokenizer takes in one turn: in order of arrival, for one engine."""
+        """Return what the tokenizer takes in one turn: in order of arrival, for one engine and reading."""
         chunks: list[Chunk] = []
         texts = chars = 0
         while self._fresh and texts < 2 * self._budget.max_texts and chars < _TURN_CHARS:
             job = self._fresh[0]
-            if chunks and not job.gone and job.engine is not chunks[0].job.engine:
+            if chunks and not job.gone and not job.reads_like(chunks[0].job):
                 break
             if job.gone or job.tokenized == len(job.texts):
                 self._fresh.popleft()
@@ -147,12 +150,12 @@ class Batcher:
         if job.gone or isinstance(result, Exception):
             return
         for place, prepared in enumerate(result, chunk.first):
-            tokens = len(prepared.ids)
-            text = WaitingText(job.engine, tokens, Piece(job, place, prepared))
-            job.tokens += tokens
-            job.truncated.append(prepared.truncated)
-            job.waiting.append(text)
-            self._line.add(text)
+            texts = job.line_up(place, prepared)
+            if not texts:
+                return
+            self._waiting += len(texts) - 1
+            for text in texts:
+                self._line.add(text)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.classifier import Prepared
-from core.errors import HoneError
+from core.classifier import Prepared, softmax
+from core.errors import HoneError, TextTooLong
+from core.windows import Reading
 from serve.waiting import WaitingText
 
 FloatMatrix = NDArray[np.float32]
@@ -22,11 +23,29 @@ FloatVector = NDArray[np.float32]
 class Engine(Protocol):
     """What answers: a :class:`core.classifier.Classifier`, or a test's fake."""
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
+    def prepare(self, texts: Sequence[str], reading: Reading = "right") -> list[Prepared]:
         """Return each text as the engine reads it, in order."""
 
     def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         """Return probabilities (n, c) of one batch."""
+
+    def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
+        """Return calibrated logits (n, c) of one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a request's texts are read, and what is answered: probabilities, or the calibrated ``logits`` themselves.
+
+    ``refuses_cuts`` fails a request one of whose texts the encoder cannot read whole.
+    """
+
+    reading: Reading = "right"
+    refuses_cuts: bool = False
+    logits: bool = False
+
+
+PLAIN = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +60,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Scored:
-    """Answer to one request: ``scores`` (n, c) in the order of its texts, and which of those were cut."""
+    """Answer to one request: ``scores`` (n, c) in the order of its texts, and which of those were cut.
+
+    A text that was read in several windows has more rows, behind those of the first windows; ``windows`` names for its place
+    all of its rows and how many tokens each has read.
+    """
 
     scores: FloatMatrix
     truncated: list[bool]
     timing: Timing
+    windows: Mapping[int, Sequence[tuple[int, int]]]
 
 
 @dataclass(eq=False, slots=True)
@@ -55,11 +79,14 @@ class Job:
     engine: Engine
     texts: Sequence[str]
     future: asyncio.Future[Scored]
+    manner: Manner = PLAIN
     arrived: float = field(default_factory=perf_counter)
     tokenized: int = 0
     unstarted: int = 0
     waiting: list[WaitingText[Piece]] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
+    windows: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    rows: int = 0
     tokenize_s: float = 0.0
     engine_s: float = 0.0
     tokens: int = 0
@@ -67,21 +94,56 @@ class Job:
     _answered: int = 0
 
     def __post_init__(self) -> None:
-        self.unstarted = len(self.texts)
+        self.unstarted = self.rows = len(self.texts)
 
     @property
     def gone(self) -> bool:
         """Whether nobody waits for it any more: answered, failed, or its caller left."""
         return self.future.done()
 
+    def reads_like(self, other: Job) -> bool:
+        """Whether the texts of both can be prepared together."""
+        return self.engine is other.engine and self.manner.reading == other.manner.reading
+
+    def line_up(self, place: int, prepared: Prepared) -> list[WaitingText[Piece]]:
+        """Return what is to wait for the engine of the text at ``place``: itself, or the windows it is read in.
+
+        It is nothing when the request refuses that the text is cut; then the request has failed.
+        """
+        if prepared.truncated and self.manner.refuses_cuts:
+            self.fail(_too_long(place, prepared))
+            return []
+        tokens = len(prepared.ids)
+        self.tokens += tokens
+        self.truncated.append(prepared.truncated)
+        texts = [WaitingText(self.engine, tokens, Piece(self, place, prepared))]
+        if prepared.rest:
+            self._add_windows(texts, place, prepared)
+        self.waiting += texts
+        return texts
+
+    def _add_windows(self, texts: list[WaitingText[Piece]], place: int, prepared: Prepared) -> None:
+        self.windows[place] = [(place, len(prepared.ids))]
+        for row, window in enumerate(prepared.rest, self.rows):
+            tokens = len(window.ids)
+            self.tokens += tokens
+            self.windows[place].append((row, tokens))
+            texts.append(WaitingText(self.engine, tokens, Piece(self, row, window)))
+        self.rows += len(prepared.rest)
+        self.unstarted += len(prepared.rest)
+
     def answer(self, place: int, row: FloatVector) -> None:
-        """Take the probabilities (c,) of one text; the last one completes the request."""
+        """Take one row (c,) of the engine's answer; the last one completes the request."""
         if self._scores is None:
-            self._scores = np.empty((len(self.texts), len(row)), dtype=np.float32)
+            self._scores = np.empty((self.rows, len(row)), dtype=np.float32)
+        elif place >= len(self._scores):
+            more = np.empty((self.rows - len(self._scores), len(row)), dtype=np.float32)
+            self._scores = np.concatenate([self._scores, more])
         self._scores[place] = row
         self._answered += 1
-        if self._answered == len(self.texts) and not self.gone:
-            self.future.set_result(Scored(self._scores, self.truncated, self._timing()))
+        # Texts that are not tokenized yet count as one row each, so this is not reached before them.
+        if self._answered == self.rows and not self.gone:
+            self.future.set_result(Scored(self._scores, self.truncated, self._timing(), self.windows))
 
     def _timing(self) -> Timing:
         spent = perf_counter() - self.arrived
@@ -114,13 +176,13 @@ class Chunk:
 
 
 def prepare_chunks(chunks: Sequence[Chunk]) -> list[list[Prepared] | Exception]:
-    """Return the prepared texts of each chunk, or why there are none; the chunks have one engine.
+    """Return the prepared texts of each chunk, or why there are none; the chunks have one engine and one way of reading.
 
     They are prepared together. Where that fails each is tried alone, so that one request's text never fails another's.
     """
-    engine = chunks[0].job.engine
+    engine, reading = chunks[0].job.engine, chunks[0].job.manner.reading
     try:
-        together = engine.prepare([text for chunk in chunks for text in chunk.texts])
+        together = engine.prepare([text for chunk in chunks for text in chunk.texts], reading)
     except Exception as error:
         if len(chunks) == 1:
             return [error]
@@ -130,12 +192,12 @@ def prepare_chunks(chunks: Sequence[Chunk]) -> list[list[Prepared] | Exception]:
 
 
 def score_pieces(pieces: Sequence[Piece]) -> list[FloatVector | Exception]:
-    """Return the probabilities (c,) of each piece, or why there are none; the pieces have one engine.
+    """Return the row (c,) that each piece's request asks for, or why there is none; the pieces have one engine.
 
     They are one batch. Where that fails each request's share is tried alone, as in :func:`prepare_chunks`.
     """
     try:
-        scores = _finite(pieces[0].job.engine.score([piece.prepared for piece in pieces]))
+        scores = _rows(pieces)
     except Exception as error:
         jobs = list(dict.fromkeys(piece.job for piece in pieces))
         if len(jobs) == 1:
@@ -144,6 +206,24 @@ def score_pieces(pieces: Sequence[Piece]) -> list[FloatVector | Exception]:
         rows = {piece: row for share in shares.values() for piece, row in zip(share, score_pieces(share), strict=True)}
         return [rows[piece] for piece in pieces]
     return list(scores)
+
+
+def _rows(pieces: Sequence[Piece]) -> FloatMatrix:
+    engine, prepared = pieces[0].job.engine, [piece.prepared for piece in pieces]
+    if not any(piece.job.manner.logits for piece in pieces):
+        return _finite(engine.score(prepared))
+    logits = _finite(engine.logits(prepared))
+    asked = np.array([[piece.job.manner.logits] for piece in pieces])
+    return np.where(asked, logits, softmax(logits))
+
+
+def _too_long(place: int, prepared: Prepared) -> TextTooLong:
+    return TextTooLong(
+        f"texts[{place}] has more than the {len(prepared.ids)} tokens the encoder reads, special ones included; shorten it, or "
+        "allow it to be cut or read in windows",
+        position=place,
+        allowed=len(prepared.ids),
+    )
 
 
 def _finite(scores: FloatMatrix) -> FloatMatrix:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from core.classifier import Prepared
+from core.windows import Reading
 from serve.jobs import FloatMatrix
 
 
 class FakeEngine:
     """Answers a text with ``[1 / length, 1 - 1 / length]`` of its words, remembers its batches, and can be held up or broken.
 
-    ``prepare`` keeps a text as its length in words, so every word costs one token.
+    ``prepare`` keeps a text as its length in words, so every word costs one token; it reads 100 at a time.
     """
 
     def __init__(self) -> None:
@@ -26,9 +28,11 @@ class FakeEngine:
         self.poison: int | None = None
         self.broken = False
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
+    def prepare(self, texts: Sequence[str], reading: Reading = "right") -> list[Prepared]:
         if any(text == "unreadable" for text in texts):
             raise ValueError("cannot be read")
+        if reading == "windows":
+            return [_in_windows(len(text.split())) for text in texts]
         return [Prepared(list(range(len(text.split()))), None, truncated=len(text.split()) > 100) for text in texts]
 
     def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
@@ -39,6 +43,14 @@ class FakeEngine:
         if self.poison in lengths:
             raise ValueError("cannot be scored")
         return fake_scores(lengths) * (np.nan if self.broken else 1.0)
+
+    def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
+        return np.asarray(np.log(self.score(prepared)), dtype=np.float32)
+
+
+def _in_windows(words: int) -> Prepared:
+    first, *rest = [Prepared(list(range(min(100, words - start))), None, truncated=False) for start in range(0, words, 100)]
+    return replace(first, rest=tuple(rest))
 
 
 def fake_scores(lengths: Sequence[int]) -> FloatMatrix:
