@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,9 +21,9 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from core.bundle import MANIFEST, Manifest, read_manifest, verify
-from core.errors import BundleError, GateRefused, NothingToRollBack, UnknownVersion
+from core.errors import BundleError, Conflict, GateRefused, NothingToRollBack, UnknownVersion
 from core.gate import GateDecision
-from core.home import sync_folder, write_atomically
+from core.home import append_line, sync_folder, write_atomically
 from core.schemas import now
 
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}")
@@ -37,7 +36,7 @@ class Aliases(BaseModel):
 
     champion: str | None = Field(None, description="Answers requests.")
     previous: str | None = Field(None, description="Answered before; what a rollback returns to.")
-    challenger: str | None = Field(None, description="Newest version that was not promoted.")
+    challenger: str | None = Field(None, description="Newest version that was not promoted, or the one a person named.")
 
 
 class Move(BaseModel):
@@ -46,7 +45,7 @@ class Move(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     at: AwareDatetime
-    action: Literal["register", "promote", "rollback"]
+    action: Literal["register", "promote", "rollback", "challenge", "withdraw"]
     version: str
     replaced: str | None = None
     by: str
@@ -153,12 +152,7 @@ class Registry:
         """
         with self._lock:
             version = self.resolve(name)
-            verify(self._versions / version)
-            decision = self.decision(version)
-            if decision is not None and not decision.promote and not override:
-                raise GateRefused(
-                    f"the gate refused {version}: {decision.summary}; promote it with override to do so all the same"
-                )
+            self._check(version, override=override)
             old = self.aliases()
             if old.champion == version:
                 return old
@@ -168,8 +162,11 @@ class Registry:
             self._record(Move(at=now(), action="promote", version=version, replaced=old.champion, by=by, why=why))
             return new
 
-    def rollback(self, *, by: str, why: str) -> Aliases:
+    def rollback(self, *, by: str, why: str, only: str | None = None) -> Aliases:
         """Make the previous champion the champion again; the two change places.
+
+        With ``only`` nothing happens unless that version is still the champion, so that of several who ask at once the first
+        is heard.
 
         Raises:
             NothingToRollBack: when there is no previous champion.
@@ -177,6 +174,8 @@ class Registry:
         """
         with self._lock:
             old = self.aliases()
+            if only is not None and old.champion != only:
+                return old
             if old.previous is None or old.champion is None:
                 raise NothingToRollBack("no champion was replaced yet, so there is none to go back to")
             verify(self.path(old.previous))
@@ -184,6 +183,43 @@ class Registry:
             self._set(new)
             self._record(Move(at=now(), action="rollback", version=old.previous, replaced=old.champion, by=by, why=why))
             return new
+
+    def challenge(self, name: str, *, by: str, why: str, override: bool = False) -> Aliases:
+        """Make a version the challenger, which may answer a share of the requests. The bundle is verified first.
+
+        Raises:
+            UnknownVersion, BundleError: and the challenger stays.
+            GateRefused: when the gate refused it and ``override`` is not set.
+            Conflict: when it is the champion.
+        """
+        with self._lock:
+            version = self.resolve(name)
+            old = self.aliases()
+            if version == old.champion:
+                raise Conflict(f"{version} is the champion; only another version can challenge it")
+            self._check(version, override=override)
+            new = old.model_copy(update={"challenger": version})
+            self._set(new)
+            self._record(Move(at=now(), action="challenge", version=version, replaced=old.challenger, by=by, why=why))
+            return new
+
+    def withdraw(self, *, by: str, why: str, only: str | None = None) -> Aliases:
+        """Have no challenger any more; with ``only``, unless another has become it meanwhile."""
+        with self._lock:
+            old = self.aliases()
+            if old.challenger is None or only not in (None, old.challenger):
+                return old
+            new = old.model_copy(update={"challenger": None})
+            self._set(new)
+            self._record(Move(at=now(), action="withdraw", version=old.challenger, by=by, why=why))
+            return new
+
+    def may_answer(self, version: str) -> bool:
+        """Return whether a challenger may answer requests: the gate did not refuse it, or a person let it in all the same."""
+        decision = self.decision(version)
+        if decision is None or decision.promote:
+            return True
+        return any(move.action == "challenge" and move.version == version for move in self.history())
 
     def sweep(self) -> list[str]:
         """Remove what a crash left behind: folders that are no whole bundle, aliases of versions that are gone.
@@ -203,16 +239,14 @@ class Registry:
                 mended.extend(f"the alias {part} named {name}, which is not there" for part, name in gone.items())
         return mended
 
+    def _check(self, version: str, *, override: bool) -> None:
+        verify(self._versions / version)
+        decision = self.decision(version)
+        if decision is not None and not decision.promote and not override:
+            raise GateRefused(f"the gate refused {version}: {decision.summary}; override it to use the version all the same")
+
     def _set(self, aliases: Aliases) -> None:
         write_atomically(self._aliases, aliases.model_dump_json(indent=1).encode())
 
     def _record(self, move: Move) -> None:
-        line = json.dumps(move.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n"
-        with self._history.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                # After a line that a crash cut short, this one must not become part of it.
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._history, move.model_dump(mode="json"))

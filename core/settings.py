@@ -65,6 +65,40 @@ class Settings(BaseSettings):
     queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 429.")
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
     swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")
+    load_timeout_s: float = Field(
+        120.0, gt=0, description="Seconds a version may take to load, twice over for a new encoder; longer fails its rollout."
+    )
+    memory_reserve_bytes: int = Field(
+        200_000_000, ge=0, description="Memory that must stay free when a version is loaded; one that needs it is not loaded."
+    )
+    probation_s: float = Field(
+        600.0, ge=0, description="Seconds for which a promoted version is watched and may be rolled back by itself; 0: none."
+    )
+    probation_sample_ratio: Ratio = Field(
+        0.2,
+        description="Share of requests whose texts the version before answers too, in a process of its own, during probation.",
+    )
+    probation_min_texts: int = Field(
+        30, ge=1, description="Fewest observations on which probation judges; failures are counted by request."
+    )
+    probation_alpha: float = Field(
+        0.01, gt=0, lt=0.5, description="Chance that probation rolls a version back that keeps all limits."
+    )
+    probation_max_failure_ratio: Ratio = Field(0.01, description="Share of requests on which a version's engine may fail.")
+    probation_max_slowdown: float = Field(
+        2.0, ge=1, description="How many times as long as the version before the engine may take for the median text."
+    )
+    probation_slow_s: float = Field(0.02, ge=0, description="Seconds of engine time below which a text is never slow.")
+    probation_max_less_sure_ratio: Ratio = Field(
+        0.4, description="Share of texts on which the best score may fall by more than 0.3."
+    )
+    probation_max_disagreement_ratio: Ratio = Field(
+        0.5, description="Share of texts that may get another label than from the version before."
+    )
+    canary_ratio: Ratio = Field(0.0, description="Share of requests that the challenger answers; 0: none.")
+    shadow_ratio: Ratio = Field(
+        0.0, description="Share of requests that the challenger answers too, silently, for comparison; 0: none."
+    )
 
     store_url: str = Field(
         "", repr=False, description="SQLAlchemy address of the feedback store; empty is SQLite in the state folder."

@@ -53,7 +53,7 @@ def test_buckets_rise_and_belong_to_histograms(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=_NAMES)
 def test_labels_come_from_small_sets(metric: Metric) -> None:
-    allowed = {"route", "status", "version", "source", "kind", "code", "outcome", "state", "speed", "promote"}
+    allowed = {"route", "status", "version", "source", "kind", "code", "outcome", "state", "speed", "promote", "check", "mode"}
     assert set(metric.labels) <= allowed
     assert len(set(metric.labels)) == len(metric.labels) <= 2
 

@@ -24,6 +24,8 @@ _PLAIN = {
     "learn_nice",
     "correction_weight",
     "gate_alpha",
+    "probation_alpha",
+    "probation_max_slowdown",
 }
 
 
@@ -67,6 +69,7 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     kind = _FIELDS[name].annotation
     words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
     words |= {"auth": "on", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
+    words |= {"probation_max_slowdown": "3.5"}
     value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
     before = Settings().model_dump()
     environment.setenv(_variable(name), value)
