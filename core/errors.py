@@ -19,7 +19,8 @@ Messages and details never carry a user's text.
     │   ├── HeadersTooLarge        more bytes of headers than the limit
     │   ├── BodyTooSlow            the body did not arrive in time
     │   ├── Unauthenticated        no API key, or one that is not valid
-    │   └── RoleMissing            the key's role does not reach so far
+    │   ├── RoleMissing            the key's role does not reach so far
+    │   └── ForeignHost            a domain's name, where loopback alone protects
     ├── NotFound
     │   ├── UnknownPrediction
     │   ├── UnknownVersion
@@ -145,6 +146,12 @@ class RoleMissing(InputError):
     """The key is valid, and its role does not reach so far; ``details['role']`` names the one that does."""
 
     code = "role_missing"
+
+
+class ForeignHost(InputError):
+    """The request was sent to a domain's name; without keys the service answers requests to localhost only."""
+
+    code = "foreign_host"
 
 
 class NotFound(HoneError):

@@ -2,8 +2,9 @@
 
 ::
 
-    Edge (id, deadline, errors, counts) ─► Router ─┬─ /v1/predict   PredictRoute, straight on ASGI
-                                                   └─ the rest      FastAPI
+    Intake (slow bodies) ─► Edge (id, deadline, errors, counts) ─► guard (keys, roles) ─► Router
+                                                                                             ├─ PredictRoute, straight on ASGI
+                                                                                             └─ the rest, FastAPI
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HoneError
+from serve.auth import guarded
 from serve.edge import Edge
+from serve.intake import Intake
 from serve.lifecycle import running
 from serve.openapi import document
 from serve.parts import Parts
+from serve.roles import secure
 from serve.routes_console import console_router
 from serve.routes_corrections import corrections_router
 from serve.routes_models import models_router
@@ -42,22 +46,30 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
 
     ``proxied`` says that a proxy in front repeats the request's ``x-request-id`` in the answer.
     """
-    ordinary = _ordinary_routes(parts)
 
     @asynccontextmanager
     async def lifespan(_: ASGIApp) -> AsyncIterator[None]:
         async with running(parts):
             yield
 
-    predict = PredictRoute(parts.predictor, parts.settings)
-    router = Router([Route(PREDICT_PATH, predict), Mount("", ordinary)], lifespan=lifespan)
+    ordinary = _ordinary_routes(parts)
+    router = Router(build_routes(parts, ordinary), lifespan=lifespan)
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         # With an application named, Starlette's routes raise what they cannot answer instead of answering it in plain text.
         scope["app"] = ordinary
         await router(scope, receive, send)
 
-    return Edge(inner, parts.metrics, timeout_s=parts.settings.request_timeout_s, proxied=proxied)
+    settings = parts.settings
+    inside = guarded(inner, settings, parts.key_watcher)
+    edge = Edge(inside, parts.metrics, timeout_s=settings.request_timeout_s, proxied=proxied)
+    return Intake(edge, settings.read_timeout_s)
+
+
+def build_routes(parts: Parts, ordinary: FastAPI | None = None) -> list[BaseRoute]:
+    """Return every route there is; each has its role in ``serve.roles``."""
+    predict = PredictRoute(parts.predictor, parts.settings)
+    return [Route(PREDICT_PATH, predict), Mount("", ordinary or _ordinary_routes(parts))]
 
 
 def _ordinary_routes(parts: Parts) -> FastAPI:
@@ -69,7 +81,7 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     @cache
     def specification() -> dict[str, Any]:
         # Made when it is first asked for: making it takes longer than all else at a start.
-        return document(app.routes, _release())
+        return secure(document(app.routes, _release()))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:

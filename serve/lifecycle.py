@@ -22,6 +22,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     parts.batcher.start()
     heartbeat = Heartbeat(parts)
     tasks = [asyncio.create_task(parts.watcher.run()), asyncio.create_task(heartbeat.run())]
+    if parts.key_watcher is not None:
+        tasks.append(asyncio.create_task(parts.key_watcher.run()))
     for task in tasks:
         task.add_done_callback(_note_end)
     try:

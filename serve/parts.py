@@ -14,6 +14,7 @@ from core.settings import Settings
 from feedback.prediction_log import PredictionLog
 from feedback.store import Store
 from serve.batching import Batcher
+from serve.key_watcher import KeyWatcher
 from serve.predicting import Predictor
 from serve.store_calls import StoreCalls
 from serve.swap import ChampionWatcher, ModelSlot
@@ -37,6 +38,8 @@ class Parts:
     store: StoreCalls
     log: PredictionLog | None
     log_store: Store
+    # None where requests take no key.
+    key_watcher: KeyWatcher | None
 
 
 def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> Parts:
@@ -67,6 +70,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
         store=StoreCalls(Store(settings.sqlalchemy_url)),
         log=log,
         log_store=log_store,
+        key_watcher=KeyWatcher(settings.home.keys) if settings.authenticated else None,
     )
 
 

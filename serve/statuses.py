@@ -26,6 +26,7 @@ STATUSES: Mapping[type[HoneError], int] = {
     errors.BodyTooSlow: 408,
     errors.Unauthenticated: 401,
     errors.RoleMissing: 403,
+    errors.ForeignHost: 421,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.BundleError: 409,
@@ -56,6 +57,8 @@ _TEI_ERRORS: Mapping[type[HoneError], tuple[int, str]] = {
 TEI_PATHS = frozenset({"/predict", "/info", "/health"})
 
 _RETRY_AFTER_S = {429: "1", 503: "2"}
+# Basic is understood as well, and not named: a browser would open a dialog of its own over the console's.
+_CHALLENGES = {401: 'Bearer realm="hone"', 403: 'Bearer realm="hone", error="insufficient_scope"'}
 
 _Entry = TypeVar("_Entry")
 
@@ -89,6 +92,8 @@ def error_response(error: HoneError, request_id: str, path: str = "") -> Respons
     headers = {}
     if status in _RETRY_AFTER_S:
         headers["retry-after"] = _RETRY_AFTER_S[status]
+    if status in _CHALLENGES:
+        headers["www-authenticate"] = _CHALLENGES[status]
     if status == 405:
         headers["allow"] = ", ".join(details["allowed"])
     if status == 413:

@@ -25,6 +25,7 @@ _CODES = {
     "BodyTooSlow": "body_too_slow",
     "Unauthenticated": "unauthenticated",
     "RoleMissing": "role_missing",
+    "ForeignHost": "foreign_host",
     "NotFound": "not_found",
     "UnknownPrediction": "unknown_prediction",
     "UnknownVersion": "unknown_version",
