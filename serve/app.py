@@ -3,7 +3,7 @@
 ::
 
     Intake (slow bodies) ─► Edge (id, deadline, errors, counts) ─► guard (keys, roles) ─► Router
-                                                                                             ├─ PredictRoute, straight on ASGI
+                                                                                             ├─ predicting, straight on ASGI
                                                                                              └─ the rest, FastAPI
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,10 +25,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import HoneError
 from serve.auth import guarded
 from serve.edge import Edge
+from serve.formats.routing import FORMAT_BODIES, format_routers, hot_operations, hot_routes
 from serve.intake import Intake
 from serve.lifecycle import running
 from serve.openapi import document
 from serve.parts import Parts
+from serve.release import release
 from serve.roles import secure
 from serve.routes_console import console_router
 from serve.routes_corrections import corrections_router
@@ -69,19 +70,19 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
 def build_routes(parts: Parts, ordinary: FastAPI | None = None) -> list[BaseRoute]:
     """Return every route there is; each has its role in ``serve.roles``."""
     predict = PredictRoute(parts.predictor, parts.settings)
-    return [Route(PREDICT_PATH, predict), Mount("", ordinary or _ordinary_routes(parts))]
+    return [Route(PREDICT_PATH, predict), *hot_routes(parts), Mount("", ordinary or _ordinary_routes(parts))]
 
 
 def _ordinary_routes(parts: Parts) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     routers = (corrections_router(parts), models_router(parts), runs_router(parts), status_router(parts), console_router())
-    for router in routers:
+    for router in (*routers, *format_routers(parts)):
         app.include_router(router)
 
     @cache
     def specification() -> dict[str, Any]:
         # Made when it is first asked for: making it takes longer than all else at a start.
-        return secure(document(app.routes, _release()))
+        return secure(document(app.routes, release(), hot_operations(), FORMAT_BODIES))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:
@@ -90,17 +91,11 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
             # Starlette names the methods of the first route with this path only.
-            operations = specification()["paths"].get(getattr(request.scope.get("route"), "path", ""), {"get": {}})
-            error = HTTPException(405, headers={"Allow": ", ".join(operations).upper()})
+            operations = specification()["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
+            named = (error.headers or {}).get("Allow", "")
+            error = HTTPException(405, headers={"Allow": ", ".join([*operations, named]).upper()})
         return answer_error(error, request.scope)
 
     for kind in (HoneError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)
     return app
-
-
-def _release() -> str:
-    try:
-        return version("hone")
-    except PackageNotFoundError:
-        return "0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi.openapi.utils import get_openapi
@@ -32,25 +33,69 @@ _OWN_MODELS: Sequence[type[BaseModel]] = (
 )
 
 
+@dataclass(frozen=True)
+class HotOperation:
+    """A ``POST`` on ``path`` that FastAPI does not know; ``also`` is a second media type of body and answer, of bytes."""
+
+    path: str
+    name: str
+    tag: str
+    description: str
+    takes: type[BaseModel]
+    gives: type[BaseModel] | dict[str, Any]
+    error: type[BaseModel] = ErrorAnswer
+    also: str | None = None
+
+    @property
+    def models(self) -> list[type[BaseModel]]:
+        """The models to define in the document."""
+        return [model for model in (self.takes, self.gives, self.error) if isinstance(model, type)]
+
+    def render(self) -> dict[str, Any]:
+        """Return the operation as the document has it."""
+        answer = _json(self.gives) if isinstance(self.gives, type) else {"application/json": {"schema": self.gives}}
+        more = {self.also: {"schema": {"type": "string", "format": "binary"}}} if self.also else {}
+        body = {"required": True, "content": {**_json(self.takes), **more}}
+        parts = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+        parameters = [{"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in parts]
+        errors = {
+            status: {"description": entry["description"], "content": _json(self.error)} for status, entry in ERRORS.items()
+        }
+        return {
+            "tags": [self.tag],
+            "operationId": self.name,
+            "summary": self.name.replace("_", " ").capitalize(),
+            "description": self.description,
+            **({"parameters": parameters} if parameters else {}),
+            "requestBody": body,
+            "responses": {"200": {"description": "The answer.", "content": {**answer, **more}}, **errors},
+        }
+
+
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """Return the part of an operation that says its body is ``model``, for routes that read their body themselves."""
     return {"requestBody": {"required": True, "content": _json(model)}}
 
 
-def document(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of FastAPI's ``routes`` and the hot route."""
+def document(
+    routes: Sequence[BaseRoute], version: str, hot: Sequence[HotOperation], bodies: Sequence[type[BaseModel]]
+) -> dict[str, Any]:
+    """Return the OpenAPI document of FastAPI's ``routes``, which read ``bodies``, the native hot route and those of ``hot``."""
     found = get_openapi(
         title="Hone",
         version=version,
         description="Serves a text classifier, learns from corrections, swaps in the better model without dropping a request.",
         routes=routes,
     )
-    own: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in _OWN_MODELS]
+    own: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in (*_OWN_MODELS, *bodies)]
+    own += [(model, "validation") for operation in hot for model in operation.models]
     _, definitions = models_json_schema(own, ref_template=_REFERENCE)
     schemas: dict[str, Any] = found.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in definitions["$defs"].items():
         schemas.setdefault(name, schema)
     found["paths"] = {PREDICT_PATH: {"post": _predict()}, **found["paths"]}
+    for operation in hot:
+        found["paths"].setdefault(operation.path, {})["post"] = operation.render()
     return found
 
 

@@ -137,7 +137,7 @@ def _tei(error: HoneError) -> tuple[int, str]:
 
 def _routing_error(error: HTTPException) -> HoneError:
     if error.status_code == 405:
-        allowed = sorted(part.strip() for part in (error.headers or {}).get("Allow", "").split(",") if part.strip())
+        allowed = sorted({part.strip() for part in (error.headers or {}).get("Allow", "").split(",") if part.strip()})
         return errors.UnknownRoute(f"this path does not take this method; it takes {', '.join(allowed)}", allowed=allowed)
     if error.status_code == 404:
         return errors.UnknownRoute("no route has this path; GET /openapi.json lists them all")

@@ -26,13 +26,11 @@ class HuggingFaceParameters(Wire):
 class HuggingFaceRequest(Wire):
     """Body of ``POST /`` and ``POST /hf``."""
 
-    inputs: Annotated[str, Field()] | Annotated[list[str], Field(fail_fast=True)] | dict[str, JsonValue] = Field(
+    inputs: str | Annotated[list[str], Field(fail_fast=True)] | dict[str, JsonValue] = Field(
         description="One text, or a list of texts that are answered each for itself; a pair (`text`, `text_pair`) is refused."
     )
     parameters: HuggingFaceParameters | None = Field(None, description="Options.")
-    options: dict[str, JsonValue] | None = Field(
-        None, description="Of the hosted service (`use_cache`, …); nothing to do here."
-    )
+    options: dict[str, JsonValue] | None = Field(None, description="Those of the hosted service; not needed here.")
 
     def texts(self) -> list[str]:
         """Return the texts, each to be answered for itself.

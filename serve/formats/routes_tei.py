@@ -12,13 +12,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from serve.release import release
 from serve.formats.hot_route import HotRoute, Reply, rendered, told_in_headers
 from serve.formats.tei import TeiRequest, read_inputs, render, timing_headers
 from serve.openapi import ERRORS
 from serve.parsing import check_texts, read_json
 from serve.parts import Parts
 from serve.predicting import Query
+from serve.release import release
 
 PATH = "/predict"
 
@@ -35,7 +35,7 @@ class TeiRoute(HotRoute):
         started = perf_counter()
         answer = await self.parts.predictor.predict(Query(asked.texts, request.query_options()))
         body = await rendered(answer, lambda found: render(found, batch=asked.batch))
-        timing = timing_headers(answer, asked.texts, perf_counter() - started)
+        timing = timing_headers(answer, asked.texts, perf_counter() - started, "cpu")
         return Reply(body, [*timing, *told_in_headers(answer)])
 
 

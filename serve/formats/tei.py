@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from core.errors import InvalidText
-from core.schemas import Wire
+from core.schemas import ErrorAnswer, Wire
 from serve.predicting import Options, Predictions
 
 _Texts = Annotated[list[str], Field(fail_fast=True)]
@@ -40,6 +40,12 @@ class TeiRequest(Wire):
             function="none" if self.raw_scores else "softmax",
             truncation="refuse" if self.truncate is False else side,
         )
+
+
+class TeiError(ErrorAnswer):
+    """An error on the routes of this format."""
+
+    error_type: str = Field(description="`Validation`, `Empty`, `Overloaded`, `Unhealthy`, `Unauthorized` or `Backend`.")
 
 
 @dataclass(frozen=True)
