@@ -102,7 +102,7 @@ class KeyRing:
         self._path = path
         self._lock = FileLock(path.with_suffix(".lock"), timeout=30)
 
-    def keys(self) -> list[Key]:
+    def listed(self) -> list[Key]:
         """Return all keys, revoked ones too, oldest first.
 
         Raises:
@@ -124,7 +124,7 @@ class KeyRing:
         secret = f"hone_{key_id}_{secrets.token_urlsafe(32)}"
         key = Key(key_id=key_id, name=name, role=role, sha256=_digest(secret), created_at=now(), expires_at=expires_at)
         with self._lock:
-            keys = self.keys()
+            keys = self.listed()
             if any(other.name == name and other.valid(key.created_at) for other in keys):
                 raise Conflict(f"a valid key is called {name} already; revoke it first, or choose another name")
             self._write([*keys, key])
@@ -138,7 +138,7 @@ class KeyRing:
             KeysDamaged: the file cannot be read.
         """
         with self._lock:
-            keys = self.keys()
+            keys = self.listed()
             moment = now()
             place = next((at for at, key in enumerate(keys) if name in (key.name, key.key_id) and key.valid(moment)), None)
             if place is None:
@@ -150,7 +150,7 @@ class KeyRing:
     def forget(self, key_id: str) -> None:
         """Remove a key without a trace, if it is there; for keys that a program makes for itself."""
         with self._lock:
-            self._write([key for key in self.keys() if key.key_id != key_id])
+            self._write([key for key in self.listed() if key.key_id != key_id])
 
     def _write(self, keys: Sequence[Key]) -> None:
         # A temporary file is readable by its owner alone, and the new file stays so.

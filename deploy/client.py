@@ -31,6 +31,8 @@ class ServiceClient:
         self.url = settings.url
         # The machine's proxy settings are not for its own loopback.
         self._http = httpx.Client(base_url=self.url, timeout=settings.request_timeout_s + 5, trust_env=False)
+        if settings.api_key:
+            self._http.headers["authorization"] = f"Bearer {settings.api_key}"
 
     def alive(self) -> bool:
         """Return whether a Hone service listens, ready or not."""

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.errors import Exposed, ForeignHost, KeyBusy, RoleMissing, Unauthenticated
+from core.errors import ForeignHost, KeyBusy, RoleMissing, Unauthenticated
+from core.exposure import check_exposure
 from core.keys import Key, Role
 from core.settings import Settings
 from serve.key_watcher import KeyWatcher
@@ -23,20 +24,6 @@ _NEAR = re.compile(rb"(?:[^.:\[\]]*|(?:[^.:]+\.)*localhost\.?|[0-9.]+|\[[0-9a-f:
 _WHERE = "send it as Authorization: Bearer KEY; on the command line set HONE_API_KEY"
 
 _logger = logging.getLogger("hone.serve")
-
-
-def check_exposure(settings: Settings) -> None:
-    """Return unless other machines could use the service without a key and nobody has said that they may.
-
-    Raises:
-        Exposed: saying what to set.
-    """
-    if settings.authenticated or settings.on_loopback or settings.allow_unauthenticated:
-        return
-    raise Exposed(
-        f"HONE_HOST is {settings.host} and HONE_AUTH is off, so whoever reaches this machine could ask, correct and promote; "
-        "unset HONE_AUTH to have requests take an API key, or set HONE_ALLOW_UNAUTHENTICATED=true if that is what you want"
-    )
 
 
 class KeyGuard:

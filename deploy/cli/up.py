@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from train.progress import Progress
     from train.teach import TeachReport
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXAMPLE_TEXT = "这是一个非常好的产品，我非常喜欢它。"
 
 
@@ -30,7 +29,7 @@ def up(context: typer.Context) -> None:
     Examples:
       hone up
       hone --port 9000 --home ./mine up          a second stack beside the first
-      HONE_HOST=0.0.0.0 hone up                  answer other machines too, without a password
+      HONE_HOST=0.0.0.0 hone up                  answer other machines too, who need an API key
     """
     from deploy.stack.run import run_stack
 
@@ -69,11 +68,11 @@ class TerminalScreen:
         self._close_bar()
         url = self._settings.url
         out.print(f"\n[bold green]Hone answers[/] with {version} at [bold]{url}[/]\n")
-        if self._settings.host not in _LOOPBACK:
+        if not self._settings.on_loopback and not self._settings.authenticated:
             out.print(
                 f"[yellow]It listens on {self._settings.host}:[/] whoever reaches this machine may ask, correct and promote.\n"
             )
-        for title, command in try_lines(url):
+        for title, command in try_lines(url, with_key=self._settings.authenticated):
             out.print(f"[dim]# {title}[/]")
             out.print(command, soft_wrap=True, markup=False)
         out.print("\n[dim]Ctrl-C ends it.[/]")
@@ -84,14 +83,15 @@ class TerminalScreen:
             self._bar = self._draw = None
 
 
-def try_lines(url: str) -> list[tuple[str, str]]:
-    """Return three commands that show the loop, each with what it does."""
-    json_header = "-H 'content-type: application/json'"
+def try_lines(url: str, *, with_key: bool = False) -> list[tuple[str, str]]:
+    """Return three commands that show the loop, each with what it does; ``with_key`` as they must be sent with an API key."""
+    key_header = '-H "authorization: Bearer $HONE_API_KEY"'
+    json_header = "-H 'content-type: application/json'" + (f" {key_header}" if with_key else "")
     return [
         ("ask", f"""curl -s {url}/v1/predict {json_header} -d '{{"text": "{EXAMPLE_TEXT}"}}'"""),
         (
             "correct it, with the prediction_id of the answer",
             f"""curl -s {url}/v1/corrections {json_header} -d '{{"prediction_id": "PREDICTION_ID", "label": "negative"}}'""",
         ),
-        ("see what it knows", f"curl -s {url}/v1/status"),
+        ("see what it knows", f"curl -s {url}/v1/status" + (f" {key_header}" if with_key else "")),
     ]

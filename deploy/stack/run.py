@@ -17,15 +17,18 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import HoneError, StackError
+from core.exposure import check_exposure
 from core.registry import Registry
 from core.settings import Settings
 from deploy.client import ServiceClient
 from deploy.stack.cluster import Cluster, ray_environment, short_folder
 from deploy.stack.first import FirstVersion
 from deploy.stack.guard import MARK, start_guard
+from deploy.stack.ingress import Ingress
 from deploy.stack.learner import Learner
 from deploy.stack.preflight import Trace, check_port, leave_trace, locked, mend
 from deploy.stack.readiness import wait_until_answering
+from deploy.stack.start_key import missing_keys, start_key
 
 if TYPE_CHECKING:
     from train.progress import Progress
@@ -61,7 +64,7 @@ def run_stack(settings: Settings, screen: Screen) -> None:
     Must run in the main thread of its process.
 
     Raises:
-        HomeUnusable, HomeLocked, PortInUse: before anything was started.
+        HomeUnusable, HomeLocked, PortInUse, Exposed, KeysDamaged: before anything was started.
         StackError: when Ray, the service or the cluster fails.
         HoneError: when there is no version yet and the first training is refused.
     """
@@ -77,11 +80,17 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     home.prepare()
     silence = parts.enter_context(ExitStack())
     parts.enter_context(locked(home))
+    check_exposure(settings)
     check_port(settings.host, settings.port)
     for sentence in mend(home):
         screen.say(f"mended: {sentence}")
+    lacking = missing_keys(settings)
+    if lacking is not None:
+        screen.say(lacking)
     folder = parts.enter_context(_guarded(settings))
     first = _begin_teaching(settings, screen, parts)
+    ingress = Ingress(settings, folder)
+    os.environ |= ingress.prepare()
     cluster = Cluster(settings, folder)
     with _logs_kept(folder, home.logs / "ray"):
         screen.say(f"joining the Ray cluster at {settings.ray_address}" if settings.ray_address else "starting Ray")
@@ -95,16 +104,17 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
         # At the end the learner is asked first and waited for last, so that it ends while the service does.
         _on_end(parts, learner.wait)
         screen.say("starting the service")
-        _start_service(settings, home.metrics, parts)
-        client = ServiceClient(settings)
-        wait_until_answering(client, _PROBE_TEXT, timeout_s=_READY_WITHIN_S, check=lambda: _check(cluster))
+        with start_key(settings) as asking:
+            _start_service(settings, ingress, parts)
+            client = ServiceClient(asking)
+            wait_until_answering(client, _PROBE_TEXT, timeout_s=_READY_WITHIN_S, check=lambda: _check(cluster))
         screen.answering(str(Registry(home.registry).aliases().champion))
         # Only now: its imports would take the cores from the first answer.
         _on_end(parts, learner.ask_to_stop)
         learner.start()
         # Ray says farewell on standard output.
         parts.callback(lambda: silence.enter_context(redirect_stdout(io.StringIO())))
-        _watch(cluster, learner, screen)
+        _watch(cluster, learner, ingress, screen)
 
 
 def _begin_teaching(settings: Settings, screen: Screen, parts: ExitStack) -> FirstVersion | None:
@@ -124,14 +134,16 @@ def _finish_teaching(first: FirstVersion, settings: Settings, screen: Screen) ->
         raise StackError(f"the first version was not promoted ({report.decision.summary}), so there is nothing to serve")
 
 
-def _start_service(settings: Settings, metrics_dir: Path, parts: ExitStack) -> None:
+def _start_service(settings: Settings, ingress: Ingress, parts: ExitStack) -> None:
     from serve.service import start_service, stop_service
 
     # Serve's own progress is of no use to who reads this terminal; it is kept in Ray's logs.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _on_end(parts, stop_service)
+    # Before Serve ends, which ends HAProxy with all it has in flight.
+    _on_end(parts, ingress.close)
     try:
-        start_service(settings, metrics_dir=metrics_dir)
+        start_service(settings, metrics_dir=settings.home.metrics, host=ingress.ray_host)
     except HoneError:
         raise
     except Exception as error:
@@ -139,10 +151,12 @@ def _start_service(settings: Settings, metrics_dir: Path, parts: ExitStack) -> N
         raise StackError(f"the service does not start ({type(error).__name__}); look into {settings.home.logs}") from error
 
 
-def _watch(cluster: Cluster, learner: Learner, screen: Screen) -> None:
+def _watch(cluster: Cluster, learner: Learner, ingress: Ingress, screen: Screen) -> None:
     while True:
         threading.Event().wait(_WATCH_EVERY_S)
         _check(cluster)
+        if ingress.keep_alive():
+            screen.say("HAProxy ended by itself and is started again")
         code = learner.keep_alive()
         if code is not None:
             screen.say(f"the learner ended with code {code} and is started again; see logs/learner.log")

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def hone(settings: Settings) -> RunHone:
 @pytest.fixture
 def service(settings: Settings, registry: Registry) -> Iterator[Settings]:
     """Give a replica that answers on this test's port."""
+    with serving(settings) as served:
+        yield served
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Settings]:
+    """Run a replica of these settings in a thread, answering on their port."""
     ended = threading.Event()
     answering = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(settings, answering, ended)))

@@ -16,12 +16,13 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route
 
 from core.errors import Exposed
+from core.exposure import check_exposure
 from core.keys import ROLES, KeyRing, KeySet, Role
 from core.schemas import ErrorAnswer, now
 from core.settings import Settings
 from core.telemetry import JsonLines
 from serve.app import build_app, build_routes
-from serve.auth import check_exposure, presented
+from serve.auth import presented
 from serve.key_watcher import POLL_S, KeyWatcher
 from serve.parts import assemble
 from serve.roles import ROUTE_ROLES, RouteTable
