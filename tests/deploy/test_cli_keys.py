@@ -14,7 +14,7 @@ from core.keys import KeyRing, read_keys
 from core.registry import Registry
 from core.schemas import now
 from core.settings import Settings
-from deploy.cli.up import try_lines
+from deploy.cli.up import TerminalScreen, try_lines
 from deploy.client import ServiceClient
 from deploy.stack.run import run_stack
 from deploy.stack.start_key import missing_keys, start_key
@@ -130,15 +130,8 @@ def test_on_loopback_a_start_needs_no_key(settings: Settings) -> None:
 def test_to_be_open_to_others_without_a_key_is_refused_before_anything_starts(settings: Settings) -> None:
     exposed = settings.model_copy(update={"host": "0.0.0.0", "auth": "off"})
     with pytest.raises(HoneError, match="HONE_ALLOW_UNAUTHENTICATED=true") as caught:
-        run_stack(exposed, _Silent())
+        run_stack(exposed, TerminalScreen(exposed))
     assert caught.value.code == "exposed"
-
-
-class _Silent:
-    def say(self, sentence: str) -> None:
-        raise AssertionError(sentence)
-
-    teaching = taught = answering = say
 
 
 def test_the_lines_to_try_carry_the_key_where_one_is_needed() -> None:
