@@ -8,10 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """One part of a text, by its place in code points, and how much the label's score owes to it."""
+    """One part of a text, which begins and ends at these code points, and how much the label's score owes to it."""
 
     start: int
     end: int
+    text: str
     value: float
 
 
@@ -19,8 +20,8 @@ class Attribution:
 class Explanation:
     """Why ``label`` got ``score``: the attributions sum to ``score - baseline_score``.
 
-    ``baseline_score`` is what ``label`` gets where every part is taken out. ``evaluations`` is how many shortened texts were
-    scored; ``method`` says whether all of them were, or those along sampled permutations.
+    ``baseline_score`` is what ``label`` gets with every part taken out. ``evaluations`` is how many shortened texts were
+    scored; ``method`` says whether these were all there are, or those along sampled orders (:mod:`core.shapley`).
     """
 
     label: str

@@ -34,6 +34,8 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("hone_requests_total", "counter", "Requests answered.", ("route", "status")),
     Metric("hone_request_seconds", "histogram", "Time from body read to answer.", ("route",), LATENCY_BUCKETS_S),
     Metric("hone_predictions_total", "counter", "Texts answered.", ("version", "source")),
+    Metric("hone_truncated_total", "counter", "Texts of which a part was not read.", ("version",)),
+    Metric("hone_abstained_total", "counter", "Texts whose best label was less probable than was asked for.", ("version",)),
     Metric("hone_prediction_seconds", "histogram", "Time a text took, queue included.", ("version",), LATENCY_BUCKETS_S),
     Metric("hone_queue_seconds", "histogram", "Time a text waited for the engine.", (), LATENCY_BUCKETS_S),
     Metric("hone_tokenize_seconds", "histogram", "Time the tokenizer took for what was new.", (), LATENCY_BUCKETS_S),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
 Source = Literal["head", "full", "memory"]
 CorrectionKind = Literal["correction", "confirmation"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Trigger = Literal["manual", "count", "schedule", "drift"]
+ScoreFunction = Literal["softmax", "sigmoid", "none"]
+Truncation = Literal["right", "left", "refuse"]
+LongText = Literal["truncate", "chunk"]
 LIVE_STATES: tuple[RunState, ...] = ("queued", "running")
 
 ShortString = Annotated[str, Field(min_length=1, max_length=200)]
@@ -36,26 +39,81 @@ class PredictRequest(Wire):
         None, description="Several texts; the answer lists predictions in the same order."
     )
     top_k: int | None = Field(None, ge=1, le=10_000, description="How many labels to score, best first; absent scores all.")
+    function_to_apply: ScoreFunction = Field(
+        "softmax",
+        description="What is shown of the calibrated logits: `softmax` makes them probabilities that sum to 1, `sigmoid` each "
+        "one a number between 0 and 1 by itself, `none` leaves them.",
+    )
+    truncation: Truncation = Field(
+        "right",
+        description="Where a text with more tokens than the encoder reads is cut: its end (`right`), its beginning (`left`), "
+        "or nowhere: `refuse` answers 422 `text_too_long`. N-grams are always those of the whole text.",
+    )
+    long_text: LongText = Field(
+        "truncate",
+        description="`chunk` reads such a text in windows that overlap, cuts nothing, and averages their probabilities, "
+        "weighted by tokens; `truncation` then has nothing to do.",
+    )
+    min_score: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Where the calibrated probability of the best label is lower, the answer says `abstained`; it is the "
+        "probability that counts, whatever `function_to_apply` shows.",
+    )
+    explain: bool = Field(
+        False, description="Say how much each word moved the score of `label`; for a few texts, and not with `chunk`."
+    )
     metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the prediction, never interpreted.")
 
 
 class LabelScore(Wire):
-    """One label and its probability."""
+    """One label and its score."""
 
     label: str
-    score: float = Field(ge=0.0, le=1.0)
+    score: FiniteFloat = Field(description="Between 0 and 1; with `function_to_apply` `none` any number, a calibrated logit.")
+
+
+class AttributionAnswer(Wire):
+    """One part of the text and what the score of the label owes to it."""
+
+    start: int = Field(ge=0, description="Where the part begins, in Unicode code points of the text as it was sent.")
+    end: int = Field(ge=0, description="Where it ends; the character there is no longer part of it.")
+    text: str = Field(description="The part itself, for languages that count characters otherwise.")
+    attribution: FiniteFloat = Field(description="Positive: the part speaks for `label`; negative: against it.")
+
+
+class ExplanationAnswer(Wire):
+    """Why `label` got `score`: Shapley values of the text's parts, which sum to `score - baseline_score`."""
+
+    method: Literal["shapley", "shapley_sampled"] = Field(
+        description="`shapley`: exact, over all subsets of the parts; `shapley_sampled`: over permutations and their reverses."
+    )
+    source: str = Field(description="Where the method is published.")
+    label: str
+    score: FiniteFloat = Field(description="As in the answer.")
+    baseline_score: FiniteFloat = Field(description="The score of `label` with every part taken out: that of the empty text.")
+    evaluations: int = Field(ge=0, description="How many shortened texts were scored for it.")
+    attributions: list[AttributionAnswer] = Field(
+        description="In the order of the text. A part is a word, or a character in scripts without spaces, or a run of these."
+    )
 
 
 class PredictionAnswer(Wire):
     """One answered text."""
 
     prediction_id: str = Field(description="Name this in a correction.")
-    label: str
-    score: float = Field(ge=0.0, le=1.0, description="Calibrated probability of `label`.")
-    scores: list[LabelScore] = Field(description="Labels by falling probability: all, or the best `top_k`.")
+    label: str = Field(description="The best guess, also where the answer abstains.")
+    score: FiniteFloat = Field(
+        description="Of `label`: its calibrated probability, or what `function_to_apply` shows; with `none` any number."
+    )
+    scores: list[LabelScore] = Field(description="Labels, the most probable first: all, or the best `top_k`.")
     model_version: str
     source: Source = Field(description="Which speed of learning answered.")
     truncated: bool = Field(description="The text had more tokens than the encoder reads; the rest was ignored.")
+    abstained: bool = Field(description="The probability of `label` is below the request's `min_score`: better ask a person.")
+    windows: int = Field(ge=1, description="In how many windows the text was read; 1 unless it is long and `chunk` is on.")
+    explanation: ExplanationAnswer | None = Field(None, description="Where `explain` is on.")
 
 
 class PredictionsAnswer(Wire):

@@ -43,8 +43,25 @@ class Settings(BaseSettings):
     )
     api_key: str = Field("", repr=False, description="API key that the command line and the client send.")
     ray_address: str = Field("", description="Ray cluster to use; empty starts one for this stack alone.")
-    replicas: int = Field(1, ge=1, le=256, description="Serving replicas.")
-    engine_threads: int = Field(0, ge=0, le=256, description="Threads of one replica's engine; 0 means one per core.")
+    ingress: Literal["auto", "haproxy", "proxy"] = Field(
+        "auto", description="What stands before the replicas: HAProxy, or Ray's proxy in Python. `auto`: HAProxy where it runs."
+    )
+    replicas: int = Field(1, ge=1, le=256, description="Serving replicas; the fewest where load decides.")
+    replicas_max: int = Field(
+        0, ge=0, le=256, description="Most replicas: load decides between `HONE_REPLICAS` and this. 0: their number is fixed."
+    )
+    scale_target_requests: float = Field(16.0, gt=0, description="Requests at work in each replica that scaling aims at.")
+    scale_up_delay_s: float = Field(5.0, ge=0, description="Seconds that load must be high before replicas are added.")
+    scale_down_delay_s: float = Field(60.0, ge=0, description="Seconds that load must be low before replicas are ended.")
+    replica_cpus: float = Field(
+        0.5, gt=0, description="Cores that Ray reserves for one replica; decides how many fit on a node, limits nothing."
+    )
+    replica_gpus: float = Field(
+        0.0, ge=0, description="Share of a GPU that Ray reserves for one replica; 0 hides all GPUs from it."
+    )
+    engine_threads: int = Field(
+        0, ge=0, le=256, description="Threads of one replica's engine; 0 shares the cores out among the most replicas."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest request body; more is refused with 413.")
@@ -62,6 +79,12 @@ class Settings(BaseSettings):
     )
     batch_max_texts: int = Field(32, ge=1, description="Most texts the engine takes at once.")
     batch_max_tokens: int = Field(4_096, ge=16, description="Most tokens, padding included, the engine takes at once.")
+    explain_max_texts: int = Field(
+        4, ge=1, description="Most texts of one request that are explained; more is refused with 422."
+    )
+    explain_budget_texts: int = Field(
+        256, ge=1, le=10_000, description="Shortened texts that may be scored to explain one; more make estimates steadier."
+    )
     queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 429.")
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
     swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")

@@ -57,6 +57,14 @@ class Timing:
     engine_s: float
     tokens: int
 
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(
+            self.tokenize_s + other.tokenize_s,
+            self.queue_s + other.queue_s,
+            self.engine_s + other.engine_s,
+            self.tokens + other.tokens,
+        )
+
 
 @dataclass(frozen=True)
 class Scored:

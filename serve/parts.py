@@ -14,6 +14,7 @@ from core.settings import Settings
 from feedback.prediction_log import PredictionLog
 from feedback.store import Store
 from serve.batching import Batcher
+from serve.explaining import Explainer
 from serve.key_watcher import KeyWatcher
 from serve.predicting import Predictor
 from serve.store_calls import StoreCalls
@@ -51,6 +52,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     slot = ModelSlot()
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
     batcher = Batcher(budget, settings.queue_max_texts, metrics)
+    explainer = Explainer(batcher, max_texts=settings.explain_max_texts, evaluations=settings.explain_budget_texts)
     log = _prediction_log(settings, log_store, metrics) if settings.log_predictions else None
 
     def load(folder: Path) -> Classifier:
@@ -66,7 +68,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
         slot=slot,
         watcher=ChampionWatcher(slot, registry, load, metrics, poll_s=settings.swap_poll_s),
         batcher=batcher,
-        predictor=Predictor(slot, batcher, log, metrics),
+        predictor=Predictor(slot, batcher, explainer, log, metrics),
         store=StoreCalls(Store(settings.sqlalchemy_url)),
         log=log,
         log_store=log_store,

@@ -9,12 +9,17 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from core.errors import MalformedBody, UnknownRoute
+from core.explanation import Explanation
 from core.schemas import PredictRequest
 from core.settings import Settings
+from core.shapley import SOURCE
 from serve.parsing import check_metadata, check_text, check_texts, read_json
-from serve.predicting import INLINE_SCORES, Options, Prediction, Predictions, Predictor, Query
+from serve.predicting import INLINE_SCORES, Predictor
+from serve.queries import PLAIN_OPTIONS, Options, Prediction, Predictions, Query
 
 PATH = "/v1/predict"
+
+_PLAIN_FIELDS = frozenset({"text", "texts", "metadata"})
 
 
 class PredictRoute:
@@ -51,7 +56,22 @@ class PredictRoute:
             texts = request.texts or []
             check_texts(texts, self._settings)
         check_metadata(request.metadata)
-        return Query(texts, Options(top_k=request.top_k), request.metadata)
+        return Query(texts, _options(request), request.metadata)
+
+
+def _options(request: PredictRequest) -> Options:
+    if _PLAIN_FIELDS.issuperset(request.model_fields_set):
+        return PLAIN_OPTIONS
+    if request.explain and request.long_text == "chunk":
+        raise MalformedBody("explain and long_text=chunk do not go together; send one of them", fields=["explain", "long_text"])
+    return Options(
+        top_k=request.top_k,
+        function=request.function_to_apply,
+        truncation=request.truncation,
+        long_text=request.long_text,
+        min_score=request.min_score,
+        explain=request.explain,
+    )
 
 
 def _render(answer: Predictions, *, single: bool) -> bytes:
@@ -72,4 +92,23 @@ def _one(answer: Predictions, prediction: Prediction) -> dict[str, Any]:
         "model_version": answer.version,
         "source": answer.source,
         "truncated": prediction.truncated,
+        "abstained": prediction.abstained,
+        "windows": prediction.windows,
+        "explanation": prediction.explanation and _explained(prediction.explanation),
+    }
+
+
+def _explained(explanation: Explanation) -> dict[str, Any]:
+    """Return an ``ExplanationAnswer`` as plain values."""
+    return {
+        "method": explanation.method,
+        "source": SOURCE,
+        "label": explanation.label,
+        "score": explanation.score,
+        "baseline_score": explanation.baseline_score,
+        "evaluations": explanation.evaluations,
+        "attributions": [
+            {"start": part.start, "end": part.end, "text": part.text, "attribution": part.value}
+            for part in explanation.attributions
+        ],
     }

@@ -37,6 +37,18 @@ _PREDICTION: dict[str, Any] = {
     "model_version": "v1",
     "source": "head",
     "truncated": False,
+    "abstained": False,
+    "windows": 1,
+}
+_ATTRIBUTION: dict[str, Any] = {"start": 0, "end": 2, "text": "so", "attribution": -0.25}
+_EXPLANATION: dict[str, Any] = {
+    "method": "shapley",
+    "source": "a paper",
+    "label": "好评",
+    "score": 0.5,
+    "baseline_score": 0.75,
+    "evaluations": 1,
+    "attributions": [_ATTRIBUTION],
 }
 _CORRECTION: dict[str, Any] = {
     "correction_id": "c1",
@@ -70,7 +82,9 @@ _RUN: dict[str, Any] = {
 _BODIES: dict[type[Wire], dict[str, Any]] = {
     PredictRequest: {"text": "a"},
     LabelScore: {"label": "a", "score": 1.0},
-    PredictionAnswer: _PREDICTION,
+    schemas.AttributionAnswer: _ATTRIBUTION,
+    schemas.ExplanationAnswer: _EXPLANATION,
+    PredictionAnswer: _PREDICTION | {"explanation": _EXPLANATION},
     PredictionsAnswer: {"model_version": "v1", "predictions": [_PREDICTION]},
     CorrectionRequest: {"text": "a", "label": "b"},
     CorrectionAnswer: _CORRECTION,
@@ -128,9 +142,18 @@ def test_every_body_says_what_it_is(kind: type[Wire]) -> None:
         (CorrectionRequest, {"confidence": -0.01}),
         (CorrectionRequest, {"confidence": 1.01}),
         (CorrectionRequest, {"confidence": float("nan")}),
-        (LabelScore, {"score": 1.01}),
+        (PredictRequest, {"function_to_apply": "argmax"}),
+        (PredictRequest, {"function_to_apply": None}),
+        (PredictRequest, {"truncation": "middle"}),
+        (PredictRequest, {"long_text": "summarise"}),
+        (PredictRequest, {"min_score": 1.01}),
+        (PredictRequest, {"min_score": -0.01}),
+        (PredictRequest, {"min_score": float("nan")}),
+        (LabelScore, {"score": float("inf")}),
         (LabelScore, {"score": float("nan")}),
-        (PredictionAnswer, {"score": -0.1}),
+        (PredictionAnswer, {"score": float("nan")}),
+        (PredictionAnswer, {"windows": 0}),
+        (schemas.ExplanationAnswer, {"method": "attention"}),
         (PredictionAnswer, {"source": "guess"}),
         (PredictionAnswer, {"truncated": None}),
         (RunRequest, {"speed": "memory"}),
@@ -151,6 +174,9 @@ def test_values_out_of_bounds_are_refused(kind: type[Wire], changes: dict[str, A
     [
         (PredictRequest, {"text": None, "texts": []}),
         (PredictRequest, {"top_k": 10_000}),
+        (PredictRequest, {"min_score": 0.0}),
+        (PredictRequest, {"min_score": 1.0, "explain": True}),
+        (LabelScore, {"score": -12.5}),
         (PredictRequest, {"metadata": {"x" * 200: [None, {"deep": [1.5, "a", True]}]}}),
         (CorrectionRequest, {"label": "x" * 200, "confidence": 0.0}),
         (CorrectionRequest, {"confidence": 1.0, "annotator": "标注员"}),
@@ -164,7 +190,17 @@ def test_values_at_their_bounds_are_taken(kind: type[Wire], changes: dict[str, A
 
 
 def test_defaults_are_the_ones_the_documentation_names() -> None:
-    assert PredictRequest().model_dump() == {"text": None, "texts": None, "top_k": None, "metadata": None}
+    assert PredictRequest().model_dump() == {
+        "text": None,
+        "texts": None,
+        "top_k": None,
+        "function_to_apply": "softmax",
+        "truncation": "right",
+        "long_text": "truncate",
+        "min_score": None,
+        "explain": False,
+        "metadata": None,
+    }
     assert RunRequest() == RunRequest(speed="head", note=None)
     assert CorrectionAnswer.model_validate(_CORRECTION).used_by == []
     assert ErrorAnswer(error="x", code="y", request_id="z").details == {}

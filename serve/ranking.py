@@ -1,0 +1,110 @@
+"""From the engine's rows to named, ranked predictions, and to what the store keeps of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from time import time_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.classifier import softmax
+from core.schemas import PredictionRecord, ScoreFunction, now
+from core.text import text_key
+from serve.jobs import FloatMatrix, Scored
+from serve.queries import Options, Prediction, Query
+from serve.swap import Loaded
+
+DoubleMatrix = NDArray[np.float64]
+
+
+def rank(labels: Sequence[str], scored: Scored, options: Options) -> tuple[list[Prediction], list[float]]:
+    """Return a named prediction per text, and the probability of each one's best label.
+
+    The ``top_k`` best labels are named, equal ones in the order of ``labels``.
+    """
+    windows = scored.windows
+    rows = join_windows(scored, logits=options.function != "softmax") if windows else scored.scores
+    order = np.argsort(-rows, axis=1, kind="stable")[:, : options.top_k]
+    shown = rows if options.function == "softmax" else apply(options.function, rows)
+    best = shown[np.arange(len(rows))[:, None], order].astype(np.float64).round(6).tolist()
+    if options.function == "softmax":
+        probabilities = [row[0] for row in best]
+    else:
+        probabilities = apply("softmax", rows).max(axis=1).round(6).tolist()
+    threshold = -1.0 if options.min_score is None else options.min_score
+    parts = zip(_new_ids(len(rows)), order.tolist(), best, scored.truncated, probabilities, strict=True)
+    predictions = [
+        Prediction(
+            name,
+            [(labels[place], score) for place, score in zip(places, row, strict=True)],
+            truncated,
+            probability < threshold,
+            len(windows[number]) if number in windows else 1,
+        )
+        for number, (name, places, row, truncated, probability) in enumerate(parts)
+    ]
+    return predictions, probabilities
+
+
+def apply(function: ScoreFunction, logits: FloatMatrix | DoubleMatrix) -> DoubleMatrix:
+    """Return what ``function`` makes of calibrated logits (n, c).
+
+    >>> apply("sigmoid", np.array([[0.0, -1000.0]])).tolist()
+    [[0.5, 0.0]]
+    """
+    rows = np.asarray(logits, dtype=np.float64)
+    if function == "softmax":
+        return np.asarray(softmax(rows.astype(np.float32)), dtype=np.float64)
+    # The hyperbolic tangent does not overflow, however large a logit is.
+    return 0.5 * (1.0 + np.tanh(0.5 * rows)) if function == "sigmoid" else rows
+
+
+def join_windows(scored: Scored, *, logits: bool) -> DoubleMatrix:
+    """Return one row (c,) per text: the mean of its windows' probabilities, weighted by the tokens each has read.
+
+    Of ``logits``, those whose softmax is that mean are returned, at the height of the windows' mean; so whatever function is
+    shown, the ranking is the same.
+    """
+    texts = len(scored.truncated)
+    joined = scored.scores[:texts].astype(np.float64)
+    for place, windows in scored.windows.items():
+        rows = scored.scores[[row for row, _ in windows]].astype(np.float64)
+        weights = np.array([[max(1, tokens)] for _, tokens in windows], dtype=np.float64)
+        weights /= weights.sum()
+        if logits:
+            heights = np.logaddexp.reduce(rows, axis=1, keepdims=True)
+            joined[place] = np.logaddexp.reduce(rows - heights + np.log(weights), axis=0) + (weights * heights).sum()
+        else:
+            joined[place] = (weights * rows).sum(axis=0)
+    return joined
+
+
+def record(
+    loaded: Loaded, query: Query, predictions: Sequence[Prediction], probabilities: Sequence[float]
+) -> list[PredictionRecord]:
+    """Return what the store keeps of ``predictions``: the best label and its probability, also where the answer abstains."""
+    moment = now()
+    # The fields are of Hone's own making, so validating them once more would only cost time.
+    return [
+        PredictionRecord.model_construct(
+            prediction_id=prediction.prediction_id,
+            created_at=moment,
+            text=text,
+            text_key=text_key(text),
+            label=prediction.scores[0][0],
+            score=probability,
+            model_version=loaded.version,
+            source=loaded.source,
+            metadata=query.metadata,
+        )
+        for text, prediction, probability in zip(query.texts, predictions, probabilities, strict=True)
+    ]
+
+
+def _new_ids(count: int) -> list[str]:
+    # The time comes first, so that the store's index grows at its end.
+    moment = f"p_{time_ns() // 1_000_000:012x}"
+    random = os.urandom(10 * count).hex()
+    return [moment + random[start : start + 20] for start in range(0, len(random), 20)]
