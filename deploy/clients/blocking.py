@@ -1,0 +1,154 @@
+"""The client that waits for each answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+import httpx
+
+from core.schemas import (
+    LIVE_STATES,
+    CorrectionAnswer,
+    CorrectionsAnswer,
+    PredictionAnswer,
+    RunAnswer,
+)
+from deploy.clients import calls
+from deploy.clients.answers import conclude
+from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
+from deploy.clients.connection import DEFAULT_URL, Connection
+from deploy.clients.retrying import retry_after_s, worth_repeating
+from serve.answers import AliasesAnswer, ModelAnswer, ModelSummary, StatusAnswer
+
+# To find out whether anything is there.
+_LOOK_TIMEOUT_S = 2.0
+_LOOK_EVERY_S = 0.3
+
+
+class Client:
+    """Speaks to one Hone service; threads may share it. Close it, or use it in a ``with`` block.
+
+    ``connection`` is a URL, or all there is to say about the way there. Every method raises the error the service answered
+    with, one of :mod:`core.errors`, or ``Unavailable`` when no answer came. What was refused with 429 or 503, or did not get
+    through, is sent again as :class:`~deploy.clients.retrying.Retries` says, unless it could then be done twice.
+    """
+
+    def __init__(self, connection: Connection | str = DEFAULT_URL, *, api_key: str = "") -> None:
+        if isinstance(connection, str):
+            connection = Connection(connection, api_key)
+        self.connection = connection
+        self._http = httpx.Client(**connection.http_options())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give its connections back."""
+        self._http.close()
+
+    def alive(self) -> bool:
+        """Return whether a Hone service listens, ready or not; asks once."""
+        return self._look("/healthz")
+
+    def ready(self) -> bool:
+        """Return whether it has a model to answer with; asks once."""
+        return self._look("/readyz")
+
+    def predict(self, text: str, **options: Unpack[PredictOptions]) -> PredictionAnswer:
+        """Return the answer to one text."""
+        return self._run(calls.predict_one(text, options))
+
+    def predict_many(self, texts: Iterable[str], **options: Unpack[PredictOptions]) -> list[PredictionAnswer]:
+        """Return the answers to any number of texts, in order; they go out in requests of bounded size, one after the other.
+
+        A swap may fall between two requests: each answer says which version it is of.
+        """
+        return [answer for part in self._parts(texts) for answer in self._run(calls.predict_part(part, options)).predictions]
+
+    def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        limits = self.connection
+        return calls.in_requests(list(texts), max_texts=limits.request_max_texts, max_bytes=limits.request_max_bytes)
+
+    def correct(self, label: str, *, key: str | None = None, **said: Unpack[CorrectionFields]) -> CorrectionAnswer:
+        """Say that ``label`` is right for a ``prediction_id`` or a ``text``; it is on disk when this returns.
+
+        Sent again with the same ``key`` it counts once. Without one a key is made for this call, so that its own retries do.
+        """
+        return self._run(calls.correct(label, said, key))
+
+    def corrections(self, limit: int = 100, before: str | None = None) -> CorrectionsAnswer:
+        """Return one page of corrections, newest first; ``next_before`` of a page is ``before`` of the next."""
+        return self._run(calls.corrections(limit, before))
+
+    def models(self) -> list[ModelSummary]:
+        """Return the newest versions, newest first."""
+        return (self._run(calls.models())).models
+
+    def model(self, version: str = "champion") -> ModelAnswer:
+        """Return one version, by its name or an alias."""
+        return self._run(calls.model(version))
+
+    def promote(self, version: str, *, by: str = "python", why: str = "by hand", override: bool = False) -> AliasesAnswer:
+        """Make a version the champion; ``override`` also where the gate refused it."""
+        return self._run(calls.promote(version, {"by": by, "why": why, "override": override}))
+
+    def roll_back(self, *, by: str = "python", why: str = "by hand") -> AliasesAnswer:
+        """Make the previous champion the champion again."""
+        return self._run(calls.roll_back({"by": by, "why": why}))
+
+    def start_run(self, speed: Literal["head", "full"] = "head", note: str | None = None) -> RunAnswer:
+        """Queue a run and return it."""
+        return self._run(calls.start_run(speed, note))
+
+    def run(self, run_id: str) -> RunAnswer:
+        """Return one run as it stands."""
+        return self._run(calls.run(run_id))
+
+    def runs(self, limit: int = 100) -> list[RunAnswer]:
+        """Return runs, newest first."""
+        return (self._run(calls.runs(limit))).runs
+
+    def stop_run(self, run_id: str) -> RunAnswer:
+        """Ask a run to stop and return it."""
+        return self._run(calls.stop_run(run_id))
+
+    def watch_run(self, run_id: str, timeout_s: float = 3600.0) -> RunAnswer:
+        """Return a run once it has ended, or after ``timeout_s`` as it then stands."""
+        deadline = monotonic() + timeout_s
+        while (run := self.run(run_id)).state in LIVE_STATES and monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        return run
+
+    def status(self) -> StatusAnswer:
+        """Return what serves, how every replica fares, and what people and the learner did last."""
+        return self._run(calls.status())
+
+    def _look(self, path: str) -> bool:
+        try:
+            return (self._http.get(path, timeout=_LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def _run(self, call: Call[Answer]) -> Answer:
+        retries = self.connection.retries
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = self._attempt(call)
+            pause_s = retries.pause_s(attempt, retry_after_s(outcome)) if worth_repeating(outcome, call.safety) else None
+            if pause_s is None:
+                return conclude(outcome, call.gives, self.connection.url)
+            time.sleep(pause_s)
+
+    def _attempt(self, call: Call[Answer]) -> httpx.Response | httpx.HTTPError:
+        try:
+            return self._http.request(call.method, call.path, **call.http_options())
+        except httpx.HTTPError as error:
+            return error
