@@ -18,7 +18,7 @@ from tokenizers import Encoding, Tokenizer
 
 from core.batches import plan_batches
 from core.bundle import ENCODER, HEAD, NGRAMS, TOKENIZER, Manifest, Variant, read_manifest, verify
-from core.encoder import FloatMatrix, OnnxEncoder, held_encoder, load_tokenizer, shared_encoder
+from core.encoder import FloatMatrix, OnnxEncoder, Provider, held_encoder, load_tokenizer, shared_encoder
 from core.errors import BundleError
 from core.labels import LabelSet
 from core.ngrams import Ngrams, SparseRow
@@ -99,8 +99,18 @@ class Classifier:
         self._check_shapes()
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 0, variant: Variant | None = None, checked: bool = True) -> Classifier:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 0,
+        variant: Variant | None = None,
+        provider: Provider = "cpu",
+        checked: bool = True,
+    ) -> Classifier:
         """Return the classifier in ``folder``; with ``checked`` every checksum and probe is verified first.
+
+        Without a ``variant`` the engine is the one that the bundle was judged with.
 
         Raises:
             BundleError: when the bundle is incomplete, altered, inconsistent, or answers its probes differently.
@@ -108,14 +118,14 @@ class Classifier:
         manifest = read_manifest(folder)
         file = _engine_file(folder.name, manifest, variant)
         # Where a living classifier has this very encoder, a new head is all there is to read: the swap costs milliseconds.
-        held = held_encoder(manifest.files[file], threads=threads) if file else None
+        held = held_encoder(manifest.files[file], threads=threads, provider=provider) if file else None
         tokenizer = held.tokenizers.get(_tokenizer_key(manifest)) if held else None
         if checked:
             verify(folder, unread=ENCODER if tokenizer is not None else None)
         head = Head.load(folder / HEAD)
         encoder = None
         if manifest.encoder is not None and file is not None:
-            encoder = held or shared_encoder(folder / file, manifest.files[file], threads=threads)
+            encoder = held or shared_encoder(folder / file, manifest.files[file], threads=threads, provider=provider)
             tokenizer = tokenizer or load_tokenizer(folder / TOKENIZER, max_tokens=manifest.encoder.max_tokens)
             encoder.tokenizers[_tokenizer_key(manifest)] = tokenizer
         ngrams = Ngrams.load(folder / NGRAMS) if manifest.ngrams is not None else None

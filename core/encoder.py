@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -17,6 +18,16 @@ from core.errors import BundleError
 
 FloatMatrix = NDArray[np.float32]
 IntMatrix = NDArray[np.int64]
+Provider = Literal["cpu", "cuda"]
+
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+
+
+def thread_count(threads: int) -> int:
+    """Return ``threads``, or for 0 one for each core this process may use."""
+    if threads:
+        return threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[IntMatrix, IntMatrix]:
@@ -33,14 +44,14 @@ def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[IntMatrix, IntMatrix]:
 class OnnxEncoder:
     """Runs one exported encoder; safe to call from several threads."""
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
-        """Load ``path`` with ``threads`` threads (0: one per core).
+    def __init__(self, path: Path, *, threads: int = 0, provider: Provider = "cpu") -> None:
+        """Load ``path`` with ``threads`` threads (0: one per core) on ``provider``.
 
         Raises:
             BundleError: when ONNX Runtime cannot load the file, or it takes or gives something else.
         """
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.intra_op_num_threads = thread_count(threads)
         options.inter_op_num_threads = 1
         # Spinning threads would take the cores from the HTTP side between batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -48,10 +59,13 @@ class OnnxEncoder:
         # By digest and longest text; those that were read for it, so that the next head of this encoder need not read them.
         self.tokenizers: dict[tuple[str, int], Tokenizer] = {}
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=_PROVIDERS[provider])
         except Exception as error:
             # ONNX Runtime raises a dozen unrelated types here; all mean that the file is unusable.
             raise BundleError(f"{path.name} cannot be loaded by ONNX Runtime ({type(error).__name__})") from error
+        if self._session.get_providers()[0] != _PROVIDERS[provider][0]:
+            # ONNX Runtime falls back to the CPU with no more than a line on the terminal.
+            raise BundleError(f"{path.name} cannot be run on {provider}: ONNX Runtime fell back to the CPU")
         names = {value.name for value in self._session.get_inputs()}
         if names != {"input_ids", "attention_mask"}:
             raise BundleError(f"{path.name} takes {sorted(names)}, expected attention_mask and input_ids")
@@ -66,27 +80,27 @@ class OnnxEncoder:
         return np.asarray(embedding, dtype=np.float32)
 
 
-_sessions: weakref.WeakValueDictionary[tuple[str, int], OnnxEncoder] = weakref.WeakValueDictionary()
+_sessions: weakref.WeakValueDictionary[tuple[str, int, Provider], OnnxEncoder] = weakref.WeakValueDictionary()
 _sessions_lock = Lock()
 
 
-def shared_encoder(path: Path, digest: str, *, threads: int = 0) -> OnnxEncoder:
+def shared_encoder(path: Path, digest: str, *, threads: int = 0, provider: Provider = "cpu") -> OnnxEncoder:
     """Return the encoder with this content digest, loading it only if no living classifier has it already.
 
     A head-speed version differs from its parent by a small matrix; sharing the session makes its swap cost just that.
     """
     with _sessions_lock:
-        encoder = _sessions.get((digest, threads))
+        encoder = _sessions.get((digest, threads, provider))
         if encoder is None:
-            encoder = OnnxEncoder(path, threads=threads)
-            _sessions[(digest, threads)] = encoder
+            encoder = OnnxEncoder(path, threads=threads, provider=provider)
+            _sessions[(digest, threads, provider)] = encoder
         return encoder
 
 
-def held_encoder(digest: str, *, threads: int = 0) -> OnnxEncoder | None:
+def held_encoder(digest: str, *, threads: int = 0, provider: Provider = "cpu") -> OnnxEncoder | None:
     """Return the encoder with this content digest if a living classifier has it, else None; nothing is read."""
     with _sessions_lock:
-        return _sessions.get((digest, threads))
+        return _sessions.get((digest, threads, provider))
 
 
 def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:

@@ -17,6 +17,7 @@ from core.settings import Settings
 
 if TYPE_CHECKING:
     from core.bundle import Manifest
+    from core.engines import EngineChoice
 
 Verdict = Literal["ok", "warning", "broken"]
 
@@ -111,6 +112,7 @@ def _home(settings: Settings) -> Iterator[Check]:
 
 def _champion(settings: Settings) -> Iterator[Check]:
     from core.classifier import Classifier
+    from core.engines import choose_engine
     from core.registry import Registry
 
     registry = Registry(settings.home.registry)
@@ -121,7 +123,9 @@ def _champion(settings: Settings) -> Iterator[Check]:
         )
         return
     try:
-        classifier = Classifier.load(registry.path(champion), threads=settings.engine_threads)
+        folder = registry.path(champion)
+        classifier = Classifier.load(folder, threads=settings.engine_threads)
+        choice = choose_engine(folder, classifier.manifest, threads=settings.engine_threads, cache=settings.home.cache)
     except HoneError as error:
         yield Check(
             name="champion",
@@ -132,21 +136,21 @@ def _champion(settings: Settings) -> Iterator[Check]:
         return
     labels = len(classifier.labels)
     yield Check(name="champion", verdict="ok", found=f"{champion} verifies and answers its probes; {labels} labels")
-    yield Check(name="engine", verdict="ok", found=_engine(classifier.manifest))
+    yield Check(name="engine", verdict="ok", found=_engine(classifier.manifest, choice))
 
 
-def _engine(manifest: Manifest) -> str:
-    if manifest.encoder is None:
+def _engine(manifest: Manifest, choice: EngineChoice | None) -> str:
+    if choice is None:
         return "n-grams and a matrix product alone; the bundle has no encoder"
-    serving = manifest.encoder.serving
+    where = "the CPU" if choice.provider == "cpu" else "CUDA"
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in sorted(choice.texts_per_s.items()))
+    measured = f"; texts/s in batches of 32: {rates}" if rates else ""
     if manifest.parity is None:
-        return f"ONNX Runtime on the CPU, {serving}; its agreement with torch was not measured"
-    ratio = manifest.parity.label_agreement_ratio
-    reason = "the fastest here that passed" if serving == "int8" else "int8 did not pass"
-    return (
-        f"ONNX Runtime on the CPU, {serving}: {reason} the comparison with torch "
-        f"({ratio * 100:.2f} % same labels on {manifest.parity.rows} rows)"
-    )
+        parity = "its agreement with torch was not measured"
+    else:
+        parity = f"{manifest.parity.label_agreement_ratio * 100:.2f} % same labels as torch on {manifest.parity.rows} rows"
+    threads = f"{choice.threads} thread{'' if choice.threads == 1 else 's'}"
+    return f"ONNX Runtime {choice.variant} on {where}, {threads}: {choice.reason}; {parity}{measured}"
 
 
 def _leftovers(settings: Settings) -> Iterator[Check]:

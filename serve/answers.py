@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from core.bundle import Features, Lineage, NgramSpec, Parity, Variant, Vocabulary
+from core.engines import EngineChoice
 from core.gate import GateDecision
 from core.schemas import RunAnswer, ShortString, Source, Wire
 from core.text import TextSettings
@@ -68,6 +69,20 @@ class ModelAnswer(Wire):
     lineage: Lineage
     decision: GateDecision | None = Field(description="What the gate said, rule by rule; null where it was not asked.")
     card: str | None = Field(description="The model card, Markdown.")
+
+
+class ServingAnswer(Wire):
+    """Answer of ``GET /v1/model``: what answers in this replica, and by which engine."""
+
+    version: str
+    source: Source
+    labels: int = Field(description="How many labels it knows.")
+    features: Features
+    max_tokens: int | None = Field(description="Longer texts are cut here; null for n-grams alone.")
+    engine: EngineChoice | None = Field(description="What runs the encoder on this machine, and why; null without an encoder.")
+    parity: Parity | None
+    batch_max_texts: int
+    batch_max_tokens: int
 
 
 class AliasesAnswer(Wire):
@@ -132,6 +147,7 @@ class StatusAnswer(Wire):
 
     replica_id: str = Field(description="The replica that answers.")
     started_at: datetime
+    ingress: str = Field(description="What stands before the replicas: `haproxy` or `proxy`.")
     model_version: str | None
     source: Source | None
     labels: list[str]

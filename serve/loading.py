@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from core.bundle import Manifest, read_manifest
 from core.classifier import Classifier
 from core.encoder import held_encoder
+from core.engines import choose_engine
 from core.errors import BundleError
 from serve.beside import SideProcess
 from serve.memory import check_fits
@@ -20,9 +21,10 @@ from serve.memory import check_fits
 
 @dataclass(frozen=True)
 class BundleLoader:
-    """Loads bundles; ``proofs`` is the folder that remembers which engine files have loaded on this machine."""
+    """Loads bundles; ``proofs`` remembers which engine files have loaded on this machine, ``cache`` how fast they are."""
 
     proofs: Path
+    cache: Path
     threads: int
     timeout_s: float
     memory_reserve_bytes: int
@@ -41,7 +43,10 @@ class BundleLoader:
         digest = _engine_digest(manifest)
         if digest is not None and held_encoder(digest, threads=self.threads) is None:
             self._prove(folder, digest)
-        return Classifier.load(folder, threads=self.threads, checked=True)
+        choice = choose_engine(folder, manifest, threads=self.threads, cache=self.cache)
+        if choice is None:
+            return Classifier.load(folder, threads=self.threads)
+        return Classifier.load(folder, threads=self.threads, variant=choice.variant, provider=choice.provider)
 
     def _prove(self, folder: Path, digest: str) -> None:
         machine = f"{digest} {ort.__version__} {platform.node()} {platform.machine()}"

@@ -27,6 +27,7 @@ ROUTE_ROLES: Mapping[tuple[str, str], Role | None] = {
     ("GET", "/v1/status"): "predict",
     # Names versions, routes and counts, and no text; a scraper should not hold a key that can do more.
     ("GET", "/metrics"): "predict",
+    ("GET", "/v1/model"): "predict",
     ("GET", "/v1/models"): "predict",
     ("GET", "/v1/models/{version}"): "predict",
     ("POST", "/v1/corrections"): "annotate",

@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter, Request
 
 from core.bundle import CARD
+from core.engines import choose_engine
 from core.errors import HoneError
 from core.registry import Aliases, Registry
 from serve.answers import (
@@ -17,6 +18,7 @@ from serve.answers import (
     ModelSummary,
     MoveRequest,
     PromoteRequest,
+    ServingAnswer,
     Verdict,
 )
 from serve.openapi import ERRORS, takes
@@ -29,6 +31,11 @@ _SHOWN = 200
 def models_router(parts: Parts) -> APIRouter:
     """Return the routes of versions."""
     router = APIRouter(tags=["models"], responses=ERRORS)
+
+    @router.get("/v1/model")
+    async def show_serving() -> ServingAnswer:
+        """Show the version that answers now and the engine that was chosen for it on this machine."""
+        return await asyncio.to_thread(_serving, parts)
 
     @router.get("/v1/models")
     async def list_models() -> ModelsAnswer:
@@ -58,6 +65,23 @@ def models_router(parts: Parts) -> APIRouter:
         return _aliases(aliases)
 
     return router
+
+
+def _serving(parts: Parts) -> ServingAnswer:
+    loaded = parts.slot.require()
+    manifest, settings = loaded.classifier.manifest, parts.settings
+    folder = parts.registry.path(loaded.version)
+    return ServingAnswer(
+        version=loaded.version,
+        source=loaded.source,
+        labels=len(manifest.labels),
+        features=manifest.features,
+        max_tokens=manifest.encoder.max_tokens if manifest.encoder else None,
+        engine=choose_engine(folder, manifest, threads=settings.engine_threads, cache=settings.home.cache),
+        parity=manifest.parity,
+        batch_max_texts=settings.batch_max_texts,
+        batch_max_tokens=settings.batch_max_tokens,
+    )
 
 
 def _list(registry: Registry) -> ModelsAnswer:
