@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,10 @@ from core.settings import Settings
 from deploy.cli.context import JsonOption, LocalOption, settings_of
 from deploy.cli.show import note, percent, say, show_json, show_table
 
+if TYPE_CHECKING:
+    from deploy.clients import CorrectionFields
+
 _SHOWN_CHARS = 60
-_BODY_SPARE_BYTES = 500
 
 
 def predict(
@@ -78,9 +80,13 @@ def correct(
     """
     if (prediction_id is None) == (text is None):
         raise typer.BadParameter("give exactly one of --id and --text")
-    said = {"prediction_id": prediction_id, "text": text, "label": label, "annotator": annotator, "confidence": confidence}
-    body = {name: value for name, value in said.items() if value is not None}
-    answer = _send_correction(settings_of(context), body, key, local=local)
+    said: CorrectionFields = {
+        "prediction_id": prediction_id,
+        "text": text,
+        "annotator": annotator,
+        "confidence": confidence,
+    }
+    answer = _send_correction(settings_of(context), label, said, key, local=local)
     if as_json:
         show_json(answer)
         return
@@ -97,38 +103,24 @@ def _answers(settings: Settings, texts: Sequence[str], top_k: int | None, *, loc
 
         yield from LocalModel.load(settings).predict(texts, top_k)
         return
-    options = {} if top_k is None else {"top_k": top_k}
-    for part in in_requests(texts, settings):
-        yield from client.post("/v1/predict", {"texts": part, **options})["predictions"]
+    # Part by part, so that the first answers are shown while the last are asked for.
+    for part in client.parts(texts):
+        for answer in client.predict_many(part, top_k=top_k):
+            yield answer.model_dump(mode="json")
 
 
-def in_requests(texts: Sequence[str], settings: Settings) -> Iterator[list[str]]:
-    """Yield the texts in order, in parts that one request may carry."""
-    part: list[str] = []
-    size = 0
-    for text in texts:
-        # As JSON a character takes up to six bytes; quotes, comma and the rest of the body are a few more.
-        cost = len(json.dumps(text)) + 4
-        if part and (len(part) == settings.max_texts or size + cost > settings.max_body_bytes - _BODY_SPARE_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(text)
-        size += cost
-    if part:
-        yield part
-
-
-def _send_correction(settings: Settings, body: Mapping[str, object], key: str | None, *, local: bool) -> dict[str, Any]:
+def _send_correction(settings: Settings, label: str, said: CorrectionFields, key: str | None, *, local: bool) -> dict[str, Any]:
     from deploy.client import ServiceClient
 
     client = ServiceClient(settings)
     if not local and client.alive():
-        return client.post("/v1/corrections", body, idempotency_key=key)
+        return client.correct(label, key=key, **said).model_dump(mode="json")
     from core.schemas import CorrectionRequest
     from deploy.local import add_correction
     from serve.parsing import parse_json
 
-    request = parse_json(json.dumps(dict(body)).encode(), CorrectionRequest)
+    body = {name: value for name, value in {**said, "label": label}.items() if value is not None}
+    request = parse_json(json.dumps(body).encode(), CorrectionRequest)
     return add_correction(settings, request, key).model_dump(mode="json")
 
 

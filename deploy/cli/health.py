@@ -26,7 +26,7 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
     settings = settings_of(context)
     client = ServiceClient(settings)
     if client.alive():
-        found = {"service": "up", "url": settings.url, **client.get("/v1/status")}
+        found = {"service": "up", "url": settings.url, **client.status().model_dump(mode="json")}
     else:
         from deploy.local import status_of
 

@@ -36,7 +36,7 @@ def list_models(context: typer.Context, as_json: JsonOption = False, local: Loca
     models = _ask(
         settings_of(context),
         local,
-        lambda client: client.get("/v1/models"),
+        lambda client: {"models": [model.model_dump(mode="json") for model in client.models()]},
         lambda registry: list_versions(registry).model_dump(mode="json"),
     )["models"]
     if as_json:
@@ -72,7 +72,7 @@ def show(context: typer.Context, version: VersionArgument, as_json: JsonOption =
     model = _ask(
         settings_of(context),
         local,
-        lambda client: client.get(f"/v1/models/{version}"),
+        lambda client: client.model(version).model_dump(mode="json"),
         lambda registry: show_version(registry, version).model_dump(mode="json"),
     )
     if as_json:
@@ -113,7 +113,7 @@ def promote(
     aliases = _ask(
         settings_of(context),
         local,
-        lambda client: client.post(f"/v1/models/{version}/promote", {"by": by, "why": why, "override": override}),
+        lambda client: client.promote(version, by=by, why=why, override=override).model_dump(),
         lambda registry: registry.promote(version, by=by, why=why, override=override).model_dump(),
     )
     _show_aliases(aliases, as_json=as_json)
@@ -133,7 +133,7 @@ def rollback(
     aliases = _ask(
         settings_of(context),
         local,
-        lambda client: client.post("/v1/rollback", {"by": by, "why": why}),
+        lambda client: client.roll_back(by=by, why=why).model_dump(),
         lambda registry: registry.rollback(by=by, why=why).model_dump(),
     )
     _show_aliases(aliases, as_json=as_json)

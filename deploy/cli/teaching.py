@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.schemas import LIVE_STATES
 from core.settings import Settings
 from deploy.cli.context import JsonOption, LocalOption, settings_of
 from deploy.cli.show import note, percent, progress_bar, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
+    from deploy.clients import Client
     from train.evaluate import EvaluationReport
     from train.teach import TeachReport
 
@@ -190,10 +192,7 @@ def learn(
 
     settings = settings_of(context)
     client = ServiceClient(settings)
-    if not local and client.alive():
-        run = _follow(client, {"speed": speed.value} | ({"note": why} if why else {}))
-    else:
-        run = _learn_here(settings, speed)
+    run = _follow(client, speed, why) if not local and client.alive() else _learn_here(settings, speed)
     if as_json:
         show_json(run)
     else:
@@ -237,18 +236,17 @@ def _show_evaluation(version: str, report: EvaluationReport) -> None:
     show_table(["label", "rows", "precision", "recall", "F1"], rows, title=title)
 
 
-def _follow(client: Any, body: dict[str, str]) -> dict[str, Any]:
+def _follow(client: Client, speed: SpeedName, note: str | None) -> dict[str, Any]:
     """Start a run, draw its progress until it ends, and return it."""
     from train.progress import Progress
 
-    run = client.post("/v1/runs", body)
+    run = client.start_run(speed.value, note)
     with progress_bar("learning") as draw:
-        while run["state"] in ("queued", "running"):
-            stage = run["stage"] or run["state"]
-            draw(Progress(stage, run["progress_ratio"], remaining_s=run["remaining_s"]))
+        while run.state in LIVE_STATES:
+            draw(Progress(run.stage or run.state, run.progress_ratio, remaining_s=run.remaining_s))
             time.sleep(_LOOK_EVERY_S)
-            run = client.get(f"/v1/runs/{run['run_id']}")
-    return dict(run)
+            run = client.run(run.run_id)
+    return run.model_dump(mode="json")
 
 
 def _learn_here(settings: Settings, speed: SpeedName) -> dict[str, Any]:

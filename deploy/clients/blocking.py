@@ -70,9 +70,10 @@ class Client:
 
         A swap may fall between two requests: each answer says which version it is of.
         """
-        return [answer for part in self._parts(texts) for answer in self._run(calls.predict_part(part, options)).predictions]
+        return [answer for part in self.parts(texts) for answer in self._run(calls.predict_part(part, options)).predictions]
 
-    def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
+    def parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        """Yield ``texts`` in order, in parts of which each fits into one request."""
         limits = self.connection
         return calls.in_requests(list(texts), max_texts=limits.request_max_texts, max_bytes=limits.request_max_bytes)
 

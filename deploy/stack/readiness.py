@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pydantic import JsonValue
+
 from core.errors import HoneError, NoModel, StackError, Unavailable
 from deploy.client import ServiceClient
 
 _LOOK_EVERY_S = 0.1
 # Kept with the prediction, so that nobody takes it for a caller's.
-_METADATA = {"origin": "hone up, start check"}
+_METADATA: dict[str, JsonValue] = {"origin": "hone up, start check"}
 
 
 def wait_until_answering(client: ServiceClient, text: str, *, timeout_s: float, check: Callable[[], None]) -> None:
@@ -25,7 +27,7 @@ def wait_until_answering(client: ServiceClient, text: str, *, timeout_s: float, 
         check()
         try:
             if client.ready():
-                client.post("/v1/predict", {"text": text, "metadata": _METADATA})
+                client.predict(text, metadata=_METADATA)
                 return
         except Unavailable as error:
             last = error

@@ -42,7 +42,7 @@ def test_half_a_surrogate_pair_is_refused_by_the_service(hone: RunHone) -> None:
 
 def test_an_error_of_the_service_is_the_error_it_names(service: Settings) -> None:
     with pytest.raises(UnknownVersion):
-        ServiceClient(service).get("/v1/models/v9")
+        ServiceClient(service).model("v9")
 
 
 def test_promote_moves_what_answers(hone: RunHone, registry: Registry) -> None:

@@ -108,19 +108,19 @@ def test_a_stack_that_was_killed_starts_again_with_all_it_had_acknowledged(
     user.mkdir()
     client = ServiceClient(settings)
     with up(settings, user) as first:
-        answer = client.post("/v1/predict", {"text": "so positive"})
-        assert (answer["label"], answer["model_version"]) == ("positive", "v1")
+        answer = client.predict("so positive")
+        assert (answer.label, answer.model_version) == ("positive", "v1")
         assert "another hone already runs" in refused(settings.model_copy(update={"port": free_port()}), user)
         beside = settings.model_copy(update={"home_dir": tmp_path / "beside"})
         assert f"port {settings.port} on 127.0.0.1 is in use" in refused(beside, user)
-        correction = client.post("/v1/corrections", {"prediction_id": answer["prediction_id"], "label": "neutral"})
+        correction = client.correct("neutral", prediction_id=answer.prediction_id)
         first.process.kill()
         first.wait_until_gone(20)
 
     with up(settings, user) as second:
-        kept = client.get("/v1/corrections")["corrections"]
-        assert [item["correction_id"] for item in kept] == [correction["correction_id"]]
-        assert client.post("/v1/predict", {"text": "so positive"})["model_version"] == "v1"
+        kept = client.corrections().corrections
+        assert [item.correction_id for item in kept] == [correction.correction_id]
+        assert client.predict("so positive").model_version == "v1"
         second.process.send_signal(signal.SIGINT)
         assert second.process.wait(20) == 0
         assert second.alive() == set()
