@@ -86,19 +86,19 @@ def test_commands_send_the_key_of_their_environment(keyed: Settings, hone: RunHo
     assert refused.exit_code == 1
     assert "HONE_API_KEY" in refused.stderr
     with pytest.raises(Unauthenticated):
-        ServiceClient(keyed).get("/v1/status")
+        ServiceClient(keyed).status()
     _, secret = KeyRing(keyed.home.keys).create("ada", "operate")
     with_key = keyed.model_copy(update={"api_key": secret})
     client = ServiceClient(with_key)
     assert client.ready()
     _until_let_in(client)
-    assert client.post("/v1/predict", {"text": "so positive"})["label"] == "positive"
+    assert client.predict("so positive").label == "positive"
 
 
 def _until_let_in(client: ServiceClient) -> None:
     while True:
         try:
-            client.get("/v1/status")
+            client.status()
         except Unauthenticated:
             continue
         return
