@@ -70,7 +70,8 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, *, proxied: bool) -> None:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self._id = given if _SANE_ID.fullmatch(given) else uuid4().hex.encode()
-        self._adds_id = not proxied or self._id != given
+        # What comes the direct way has passed no proxy, whatever else this replica is reached by.
+        self._adds_id = "hone.direct" in scope or not proxied or self._id != given
         self._send = send
         self.started = False
         # What is counted when the caller leaves before there is an answer.

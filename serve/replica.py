@@ -1,30 +1,60 @@
-"""One replica as a Ray actor: nothing but an adapter around the ASGI application."""
+"""One replica as a Ray actor: nothing but an adapter around the ASGI application.
+
+Ray's process imports this module before the replica is made, so it imports nothing that reads the environment.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ray import serve
-from starlette.types import ASGIApp
 
 from core.settings import Settings
-from core.telemetry import configure_logging
-from serve.app import build_app
-from serve.parts import assemble
+from serve.direct import DOOR, in_force, ingress_in_use
+from serve.scaling import METRIC
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 class Replica:
     """Serves ``settings``'s registry; Ray makes it in its own process, and the application there too."""
 
     def __init__(self, settings: Settings, metrics_dir: Path) -> None:
+        # Set here and not by a runtime environment, which takes Ray two seconds more at each start.
+        os.environ |= _environment(settings, metrics_dir)
+        from core.telemetry import configure_logging
+        from serve.parts import assemble
+
         configure_logging(settings.log_level, settings.home.logs / "serve.jsonl")
+        settings = settings.model_copy(update={"ingress": ingress_in_use()})
         self._parts = assemble(settings, metrics_dir, serve.get_replica_context().replica_id.unique_id)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; Ray runs its lifespan."""
-        return build_app(self._parts, proxied=True)
+        from serve.app import build_app
+
+        application = build_app(self._parts, proxied=True)
+        if in_force():
+            DOOR.application = application
+        return application
 
     def check_health(self) -> None:
         """Raise when only a new process helps; Ray then starts one. A model that does not load is not such a case."""
         if not self._parts.batcher.alive:
             raise RuntimeError("batching has stopped")
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the requests at work that Ray does not know of."""
+        return {METRIC: float(DOOR.ongoing)}
+
+
+def _environment(settings: Settings, metrics_dir: Path) -> dict[str, str]:
+    return {
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+        "OMP_NUM_THREADS": str(settings.engine_threads or os.cpu_count() or 1),
+        # The tokenizer's own threads would take the cores from the engine, which has the longer work.
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -68,6 +68,7 @@ async def _status(parts: Parts) -> StatusAnswer:
     return StatusAnswer(
         replica_id=parts.replica_id,
         started_at=parts.started_at,
+        ingress=parts.settings.ingress,
         model_version=current.version if current else None,
         source=current.source if current else None,
         labels=list(current.classifier.labels) if current else [],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,26 @@ from ray import serve
 
 from core.settings import Settings
 from serve.replica import Replica
+from serve.scaling import autoscaling_config
 
 APP_NAME = "hone"
 
 # Ray's own queue must be the longer one: what waits there cannot be refused in time, nor dropped when its caller leaves.
 _ONGOING_SPARE = 1_000
 _DRAIN_S = 6.0
+# What a running replica need not be started anew for.
+_SCALING = {"replicas", "replicas_max", "scale_target_requests", "scale_up_delay_s", "scale_down_delay_s"}
 
 
-def start_service(settings: Settings, *, metrics_dir: Path) -> None:
+def start_service(settings: Settings, *, metrics_dir: Path, host: str | None = None) -> None:
     """Return when the replicas are up; a model may still be loading, which ``/readyz`` tells. Ray is initialised already.
+
+    ``host`` is where Ray's own servers listen, unless it is the address of ``settings``.
 
     Raises:
         RuntimeError: from Ray Serve, when the port is taken or a replica does not start.
     """
-    http_options = {"host": settings.host, "port": settings.port}
+    http_options = {"host": host or settings.host, "port": settings.port}
     serve.start(proxy_location="HeadOnly", http_options=http_options, logging_config={"enable_access_log": False})
     serve.run(_application(settings, metrics_dir), name=APP_NAME, route_prefix="/", blocking=False)
 
@@ -34,27 +41,54 @@ def stop_service() -> None:
     serve.shutdown()  # type: ignore[no-untyped-call] # Ray leaves it untyped
 
 
+def engine_threads(settings: Settings, cores: int) -> int:
+    """Return how many threads each replica's engine gets, so that all replicas together fit ``cores``.
+
+    >>> from pathlib import Path
+    >>> home = Path("/srv/hone")
+    >>> [engine_threads(Settings(HONE_HOME=home, replicas=n, replicas_max=most), 8) for n, most in ((1, 0), (3, 0), (1, 4))]
+    [8, 2, 2]
+    """
+    most = max(settings.replicas, settings.replicas_max)
+    return settings.engine_threads or max(1, cores // most)
+
+
 def _application(settings: Settings, metrics_dir: Path) -> serve.Application:
+    settings = settings.model_copy(update={"engine_threads": engine_threads(settings, os.cpu_count() or 1)})
     deployment = serve.deployment(
         name="Replica",
-        num_replicas=settings.replicas,
         max_ongoing_requests=settings.queue_max_texts + _ONGOING_SPARE,
         # A reservation, not a limit: the rest of the machine is left to training, which gives way by its niceness.
-        ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": _environment(settings, metrics_dir)}},
+        ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
         health_check_period_s=2.0,
         health_check_timeout_s=20.0,
         graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=_DRAIN_S,
         logging_config={"enable_access_log": False},
+        **_scale(settings),
     )
-    return deployment(serve.ingress()(Replica)).bind(settings, metrics_dir)
+    # Without a version of ours every start on a cluster where the service already runs would replace all replicas.
+    made = deployment(serve.ingress()(Replica)).options(version=_version(settings, metrics_dir), _internal=True)
+    return made.bind(settings, metrics_dir)
 
 
-def _environment(settings: Settings, metrics_dir: Path) -> dict[str, Any]:
-    threads = settings.engine_threads or os.cpu_count() or 1
-    return {
-        "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
-        "OMP_NUM_THREADS": str(threads),
-        # The tokenizer's own threads would take the cores from the engine, which has the longer work.
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+def _scale(settings: Settings) -> dict[str, Any]:
+    if settings.replicas_max <= settings.replicas:
+        return {"num_replicas": settings.replicas}
+    config = autoscaling_config(
+        least=settings.replicas,
+        most=settings.replicas_max,
+        target_requests=settings.scale_target_requests,
+        up_delay_s=settings.scale_up_delay_s,
+        down_delay_s=settings.scale_down_delay_s,
+    )
+    return {"autoscaling_config": config}
+
+
+def _version(settings: Settings, metrics_dir: Path) -> str:
+    try:
+        release = version("hone")
+    except PackageNotFoundError:
+        release = "0"
+    read = settings.model_dump_json(exclude=_SCALING)
+    return hashlib.sha256(f"{release}\n{metrics_dir}\n{read}".encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import tempfile
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Cluster:
             node_ip_address="127.0.0.1",
             dashboard_host="127.0.0.1",
             # Logical: they only bound how many actors are placed. Serving and training share the cores by niceness.
-            num_cpus=max(os.cpu_count() or 1, self._settings.replicas + 3),
+            num_cpus=max(os.cpu_count() or 1, _reserved(self._settings)),
             include_dashboard=False,
             dashboard_agent_listen_port=0,
             no_monitor=True,
@@ -108,6 +109,11 @@ class Cluster:
         import ray
 
         ray.init(address=self.address, namespace="hone", log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _reserved(settings: Settings) -> int:
+    """Return how many logical cores the replicas at most and a training need."""
+    return ceil(max(settings.replicas, settings.replicas_max) * settings.replica_cpus) + 3
 
 
 def _first_line(error: BaseException) -> str:

@@ -90,7 +90,8 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     folder = parts.enter_context(_guarded(settings))
     first = _begin_teaching(settings, screen, parts)
     ingress = Ingress(settings, folder)
-    os.environ |= ingress.prepare()
+    if not settings.ray_address:
+        os.environ |= ingress.prepare()
     cluster = Cluster(settings, folder)
     with _logs_kept(folder, home.logs / "ray"):
         screen.say(f"joining the Ray cluster at {settings.ray_address}" if settings.ray_address else "starting Ray")

