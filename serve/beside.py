@@ -44,13 +44,14 @@ class SideProcess:
             encoding="utf-8",
         )
 
-    def load(self, *, threads: int, timeout_s: float) -> None:
+    def load(self, *, threads: int, cache: Path, timeout_s: float) -> None:
         """Return when the bundles are loaded and verified there.
 
         Raises:
             BundleError: when they are not within ``timeout_s``, with the reason.
         """
-        order = {"folders": [str(folder) for folder in self._folders], "threads": threads, "timeout_s": timeout_s}
+        folders = [str(folder) for folder in self._folders]
+        order = {"folders": folders, "threads": threads, "cache": str(cache), "timeout_s": timeout_s}
         try:
             answer = self._exchange(order, timeout_s)
         except SideProcessEnded as error:

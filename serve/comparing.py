@@ -36,6 +36,7 @@ class SideSettings:
     """How the process beside the replica is run."""
 
     threads: int
+    cache: Path
     timeout_s: float
     memory_reserve_bytes: int
 
@@ -85,7 +86,8 @@ class Comparison:
         try:
             self._check_memory()
             with self._started() as process:
-                process.load(threads=self._settings.threads, timeout_s=self._settings.timeout_s)
+                own = self._settings
+                process.load(threads=own.threads, cache=own.cache, timeout_s=own.timeout_s)
                 while texts := self._next():
                     self._tell(process.ask(texts))
         except (HoneError, OSError, SideProcessEnded) as error:

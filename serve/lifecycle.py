@@ -21,7 +21,9 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     """
     parts.batcher.start()
     heartbeat = Heartbeat(parts)
-    tasks = [asyncio.create_task(parts.watcher.run()), asyncio.create_task(heartbeat.run())]
+    tasks = [asyncio.create_task(work) for work in (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run())]
+    if parts.challenge_watch is not None:
+        tasks.append(asyncio.create_task(parts.challenge_watch.run()))
     if parts.key_watcher is not None:
         tasks.append(asyncio.create_task(parts.key_watcher.run()))
     for task in tasks:

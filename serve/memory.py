@@ -6,11 +6,12 @@ import ctypes
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import psutil
 
 from core.bundle import HEAD, NGRAMS, TOKENIZER, Manifest
-from core.encoder import held_encoder
+from core.encoder import Provider, held_encoder
 from core.errors import BundleError
 
 # Measured with ONNX Runtime 1.2x on MiniLM: a session of a 69 MB file takes 100 MB, and 165 MB while it is made.
@@ -25,12 +26,22 @@ _JSON_FACTOR = 8.0
 def needed_bytes(folder: Path, manifest: Manifest, *, threads: int) -> int:
     """Return about how many bytes loading the bundle takes at most, by the sizes of its files; nothing for a held encoder."""
     factors = {HEAD: _HEAD_FACTOR, NGRAMS: _JSON_FACTOR}
-    if manifest.encoder is not None:
-        file = manifest.encoder.variants.get(manifest.encoder.serving, "")
-        if held_encoder(manifest.files.get(file, ""), threads=threads) is None:
-            factors |= {file: _ENGINE_FACTOR, TOKENIZER: _JSON_FACTOR}
-    sizes = {name: (folder / name).stat().st_size for name in factors if name in manifest.files and (folder / name).is_file()}
-    return int(sum(size * factors[name] for name, size in sizes.items()))
+    if manifest.encoder is not None and not is_held(manifest, threads=threads):
+        largest = max(manifest.encoder.variants.values(), key=lambda file: _size(folder / file), default="")
+        factors |= {largest: _ENGINE_FACTOR, TOKENIZER: _JSON_FACTOR}
+    return int(sum(_size(folder / name) * factor for name, factor in factors.items() if name in manifest.files))
+
+
+def is_held(manifest: Manifest, *, threads: int) -> bool:
+    """Return whether a living classifier has the bundle's encoder in memory, in any variant."""
+    digests = [manifest.files.get(file, "") for file in manifest.encoder.variants.values()] if manifest.encoder else []
+    return any(
+        held_encoder(digest, threads=threads, provider=provider) for digest in digests for provider in get_args(Provider)
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def check_fits(folder: Path, manifest: Manifest, *, threads: int, reserve_bytes: int) -> None:
@@ -49,16 +60,14 @@ def check_fits(folder: Path, manifest: Manifest, *, threads: int, reserve_bytes:
 
 def side_bytes(bundles: Sequence[tuple[Path, Manifest]]) -> int:
     """Return about how many bytes a process of its own takes that loads ``bundles``; equal encoders count once."""
-    sizes = {HEAD: 0, NGRAMS: 0}
     engines: dict[str, int] = {}
+    own = 0.0
     for folder, manifest in bundles:
-        for name in sizes:
-            sizes[name] += (folder / name).stat().st_size if name in manifest.files else 0
+        own += _size(folder / HEAD) * _HEAD_FACTOR + _size(folder / NGRAMS) * _JSON_FACTOR
         if manifest.encoder is not None:
-            file = manifest.encoder.variants[manifest.encoder.serving]
-            engines[manifest.files[file]] = (folder / file).stat().st_size
-    own = sizes[HEAD] * _HEAD_FACTOR + sizes[NGRAMS] * _JSON_FACTOR + sum(engines.values()) * _ENGINE_FACTOR
-    return int(own) + _RUNTIME_BYTES
+            largest = max(map(_size, (folder / file for file in manifest.encoder.variants.values())), default=0)
+            engines[manifest.encoder.weights_sha256] = largest
+    return int(own + sum(engines.values()) * _ENGINE_FACTOR) + _RUNTIME_BYTES
 
 
 def available_bytes(root: Path = Path("/")) -> int:

@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from core.classifier import Classifier
 from core.metrics import Metrics
 from core.registry import Registry
+from core.rollouts import Rollouts
 from core.schemas import now
 from core.settings import Settings
 from feedback.prediction_log import PredictionLog
 from feedback.store import Store
 from serve.batching import Batcher
+from serve.challenge_watch import ChallengeWatch
 from serve.explaining import Explainer
 from serve.key_watcher import KeyWatcher
+from serve.loading import BundleLoader
 from serve.predicting import Predictor
+from serve.probation_watch import ProbationWatch
+from serve.rollout_book import RolloutBook
+from serve.slot import ModelSlot
 from serve.store_calls import StoreCalls
-from serve.swap import ChampionWatcher, ModelSlot
+from serve.swap import ChampionWatcher, Pace
+from serve.traffic import Traffic
 from serve.waiting import BatchBudget
 
 
@@ -33,7 +39,11 @@ class Parts:
     started_at: datetime
     registry: Registry
     slot: ModelSlot
+    rollouts: Rollouts
     watcher: ChampionWatcher
+    probation_watch: ProbationWatch
+    # None where no challenger answers or looks on.
+    challenge_watch: ChallengeWatch | None
     batcher: Batcher
     predictor: Predictor
     store: StoreCalls
@@ -55,9 +65,15 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     explainer = Explainer(batcher, max_texts=settings.explain_max_texts, evaluations=settings.explain_budget_texts)
     log = _prediction_log(settings, log_store, metrics) if settings.log_predictions else None
 
-    def load(folder: Path) -> Classifier:
-        return Classifier.load(folder, threads=settings.engine_threads, checked=True)
+    cache, threads = settings.home.cache, settings.engine_threads
+    load = BundleLoader(cache, threads, settings.load_timeout_s, settings.memory_reserve_bytes)
+    rollouts = Rollouts(settings.home.registry)
+    book = RolloutBook(rollouts, replica_id, metrics)
+    # A new encoder is tried in a process of its own and then loaded here, and each may take its time.
+    pace = Pace(settings.swap_poll_s, 2 * settings.load_timeout_s)
+    watcher = ChampionWatcher(slot, registry, load, book, pace)
 
+    challenged = settings.canary_ratio > 0 or settings.shadow_ratio > 0
     return Parts(
         settings=settings,
         metrics=metrics,
@@ -66,9 +82,12 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
         started_at=now(),
         registry=registry,
         slot=slot,
-        watcher=ChampionWatcher(slot, registry, load, metrics, poll_s=settings.swap_poll_s),
+        rollouts=rollouts,
+        watcher=watcher,
+        probation_watch=ProbationWatch(slot, registry, watcher, book, settings),
+        challenge_watch=ChallengeWatch(slot, registry, watcher, book, settings) if challenged else None,
         batcher=batcher,
-        predictor=Predictor(slot, batcher, explainer, log, metrics),
+        predictor=Predictor(Traffic(slot, metrics, settings), batcher, explainer, log, metrics),
         store=StoreCalls(Store(settings.sqlalchemy_url)),
         log=log,
         log_store=log_store,

@@ -13,7 +13,8 @@ from serve.explaining import Explainer
 from serve.jobs import PLAIN, Manner, Scored, Timing
 from serve.queries import PLAIN_OPTIONS, Options, Prediction, Predictions, Query
 from serve.ranking import rank, record
-from serve.swap import Loaded, ModelSlot
+from serve.slot import Loaded
+from serve.traffic import Traffic
 
 # Ranking, naming and hashing beyond this many labels or characters takes milliseconds, which other requests need not wait for.
 INLINE_SCORES = 4_000
@@ -24,12 +25,12 @@ __all__ = ["Options", "Prediction", "Predictions", "Predictor", "Query", "Timing
 
 
 class Predictor:
-    """Answers queries by whatever model is in ``slot``; ``log`` None keeps no record."""
+    """Answers queries by the version that ``traffic`` names; ``log`` None keeps no record."""
 
     def __init__(
-        self, slot: ModelSlot, batcher: Batcher, explainer: Explainer, log: PredictionLog | None, metrics: Metrics
+        self, traffic: Traffic, batcher: Batcher, explainer: Explainer, log: PredictionLog | None, metrics: Metrics
     ) -> None:
-        self._slot = slot
+        self._traffic = traffic
         self._batcher = batcher
         self._explainer = explainer
         self._log = log
@@ -46,9 +47,10 @@ class Predictor:
         """
         if query.options.explain:
             self._explainer.check(len(query.texts))
+        return await self._traffic.answer(query.texts, lambda loaded: self._answer(loaded, query))
+
+    async def _answer(self, loaded: Loaded, query: Query) -> Predictions:
         started = perf_counter()
-        # Read once: whatever is swapped in from here on, this request has one version.
-        loaded = self._slot.require()
         manner = PLAIN if query.options is PLAIN_OPTIONS else _manner(query.options)
         scored = await self._batcher.score(loaded.classifier, query.texts, manner)
         chars = sum(map(len, query.texts))

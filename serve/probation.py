@@ -118,6 +118,12 @@ class Tally:
         if subject.label != reference.label:
             self._moved[subject.label] += 1
 
+    def forget_comparisons(self) -> None:
+        """Begin to compare anew, beside another reference."""
+        self.compared = self.agreed = self.slower = self.less_sure = self.comparable = 0
+        self._old.clear()
+        self._moved.clear()
+
     @property
     def agreement_ratio(self) -> float | None:
         """Share of compared texts with the same label from both; None before the first."""

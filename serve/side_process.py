@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from core.classifier import Classifier
 from core.errors import HoneError
+from serve.loading import load_bundle
 from serve.probation import Spoken
 
 _LOWEST_PRIORITY = 19
@@ -37,7 +38,9 @@ def main() -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ceil(order["timeout_s"]) + 5)
     try:
-        classifiers = [Classifier.load(Path(folder), threads=order["threads"]) for folder in order["folders"]]
+        classifiers = [
+            load_bundle(Path(folder), threads=order["threads"], cache=Path(order["cache"])) for folder in order["folders"]
+        ]
     except HoneError as error:
         _say(answers, {"error": error.message})
         return 1

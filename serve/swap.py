@@ -1,6 +1,6 @@
 """Swapping models without a trace: load and verify off the request path, then replace one reference.
 
-Each request reads :attr:`ModelSlot.current` once, so no answer ever mixes two versions. A version that does not load leaves the
+Each request reads its version from the slot once, so no answer ever mixes two versions. A version that does not load leaves the
 one that serves where it is.
 """
 
@@ -15,68 +15,46 @@ from pathlib import Path
 from time import perf_counter
 
 from core.classifier import Classifier
-from core.errors import HoneError, NoModel
-from core.metrics import Metrics
+from core.errors import BundleError, HoneError
 from core.registry import Registry
-from core.schemas import Source
 from serve.detached import run_detached
+from serve.memory import give_back
+from serve.rollout_book import RolloutBook
+from serve.slot import Loaded, ModelSlot, Refusal
 
-LOAD_TIMEOUT_S = 300.0
 _FIRST_RETRY_S = 5.0
 _LAST_RETRY_S = 300.0
+# A load that hangs cannot be ended, only left alone; so many may hang before no other is begun.
+_MOST_HANGING = 2
+# How far back a start looks for a version that loads.
+_LAST_GOOD = 5
+
+__all__ = ["ChampionWatcher", "Loaded", "ModelSlot", "Pace", "Refusal", "reason_of"]
 
 _logger = logging.getLogger("hone.serve")
 
 Loader = Callable[[Path], Classifier]
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A version that can answer, and the speed of learning it came from."""
-
-    version: str
-    classifier: Classifier
-    source: Source
-
-
 @dataclass(frozen=True)
-class Refusal:
-    """A champion this replica could not take, and why; ``attempts`` counts tries since the alias moved to it."""
+class Pace:
+    """How often the alias is looked at, and how long a version may take to load."""
 
-    version: str
-    reason: str
-    attempts: int
-
-
-class ModelSlot:
-    """The one place that says which model answers."""
-
-    def __init__(self) -> None:
-        self.current: Loaded | None = None
-        self.candidate: str | None = None
-        self.refusal: Refusal | None = None
-
-    def require(self) -> Loaded:
-        """Return the model that answers.
-
-        Raises:
-            NoModel: none is loaded yet.
-        """
-        if self.current is None:
-            why = f"; {self.refusal.version} did not load: {self.refusal.reason}" if self.refusal else ""
-            raise NoModel(f"no version serves yet{why}")
-        return self.current
+    poll_s: float
+    load_timeout_s: float
 
 
 class ChampionWatcher:
     """Keeps ``slot`` at the registry's champion; ``load`` reads and verifies a bundle."""
 
-    def __init__(self, slot: ModelSlot, registry: Registry, load: Loader, metrics: Metrics, *, poll_s: float) -> None:
+    def __init__(self, slot: ModelSlot, registry: Registry, load: Loader, book: RolloutBook, pace: Pace) -> None:
         self._slot = slot
         self._registry = registry
         self._load = load
-        self._metrics = metrics
-        self._poll_s = poll_s
+        self._book = book
+        self._metrics = book.metrics
+        self._pace = pace
+        self._loads = 0
         self._nudged = asyncio.Event()
         self._retry_at = 0.0
         self._registry_broken = False
@@ -95,13 +73,13 @@ class ChampionWatcher:
                 _logger.exception("following the champion failed")
             # Not wait_for: in Python 3.11 that one swallows a cancellation which meets the nudge.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_s):
+                async with asyncio.timeout(self._pace.poll_s):
                     await self._nudged.wait()
             self._nudged.clear()
 
     async def look(self) -> None:
         """Look at the alias once and, if it moved, take that version; whatever fails, what serves keeps serving."""
-        champion, previous = await self._aliases()
+        champion = await self._champion()
         current = self._slot.current
         if champion is None or (current is not None and current.version == champion):
             self._slot.refusal = None
@@ -110,44 +88,76 @@ class ChampionWatcher:
         if refusal is not None and refusal.version == champion and asyncio.get_running_loop().time() < self._retry_at:
             return
         taken = await self._take(champion, "loaded" if current is None else "swapped")
-        if not taken and self._slot.current is None and previous is not None:
-            # At a start the champion may be the broken one; the version before it once passed the gate.
-            await self._take(previous, "fell_back")
+        if not taken and self._slot.current is None:
+            # At a start the champion may be the broken one; those before it once passed the gate.
+            for version in await asyncio.to_thread(self._last_good, champion):
+                if await self._take(version, "fell_back"):
+                    break
+
+    async def load(self, version: str) -> Loaded:
+        """Return ``version``, read and verified on a thread of its own, or as it is in memory already.
+
+        Raises:
+            BundleError: it cannot be used, did not load in time, or too many loads hang already.
+        """
+        held = self._slot.held(version)
+        if held is not None:
+            return held
+        if self._loads > _MOST_HANGING:
+            raise BundleError(f"{self._loads} loads hang already; this replica must be started anew to try another")
+        started = perf_counter()
+        self._loads += 1
+        try:
+            async with asyncio.timeout(self._pace.load_timeout_s):
+                return await run_detached(lambda: self._read(version), "hone-load", self._loaded)
+        except TimeoutError:
+            raise BundleError(f"it did not load within {self._pace.load_timeout_s:g} s") from None
+        finally:
+            self._metrics.observe("hone_load_seconds", perf_counter() - started)
+
+    def _loaded(self) -> None:
+        self._loads -= 1
 
     async def _take(self, version: str, outcome: str) -> bool:
         self._slot.candidate = version
-        started = perf_counter()
         try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                loaded = await run_detached(lambda: self._read(version), "hone-load")
+            loaded = await self.load(version)
         except Exception as error:
-            self._refuse(version, _reason(error), keep=outcome == "fell_back")
+            await self._refuse(version, reason_of(error), keep=outcome == "fell_back")
             return False
         finally:
             self._slot.candidate = None
-            self._metrics.observe("hone_load_seconds", perf_counter() - started)
-        if outcome != "fell_back" and (await self._aliases())[0] != version:
+        if outcome != "fell_back" and await self._champion() != version:
             # Rolled back while it was loading: it must not see traffic. The next look takes what is champion now.
             self.nudge()
             return True
         self._put(loaded, outcome)
+        await self._book.note(version, "fell_back" if outcome == "fell_back" else "serving")
         return True
 
     def _read(self, version: str) -> Loaded:
-        classifier = self._load(self._registry.path(version))
+        try:
+            classifier = self._load(self._registry.path(version))
+        except Exception:
+            # What was read of it before it failed.
+            give_back()
+            raise
         return Loaded(version, classifier, classifier.manifest.lineage.speed)
 
     def _put(self, loaded: Loaded, outcome: str) -> None:
-        replaced, self._slot.current = self._slot.current, loaded
+        slot = self._slot
+        replaced, slot.current = slot.current, loaded
+        # Whoever watches the new version decides how long the one before is kept; the one that was taken back is not.
+        slot.backup = replaced if slot.backup is not loaded else None
         if outcome != "fell_back":
-            self._slot.refusal = None
+            slot.refusal = None
         if replaced is not None:
             self._metrics.set("hone_champion_info", 0, version=replaced.version)
         self._metrics.set("hone_champion_info", 1, version=loaded.version)
         self._metrics.count("hone_swaps_total", outcome=outcome)
         _logger.info("%s %s", outcome, loaded.version, extra={"replaced": replaced.version if replaced else None})
 
-    def _refuse(self, version: str, reason: str, *, keep: bool) -> None:
+    async def _refuse(self, version: str, reason: str, *, keep: bool) -> None:
         before = self._slot.refusal
         if keep and before is not None:
             # What the operator must mend is the champion; that its stand-in failed as well is said beside it.
@@ -158,25 +168,34 @@ class ChampionWatcher:
             pause_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LAST_RETRY_S)
             self._retry_at = asyncio.get_running_loop().time() + pause_s
         self._metrics.count("hone_swaps_total", outcome="failed")
-        _logger.error("%s does not load: %s", version, reason)
+        await self._book.note(version, "failed", reason)
 
-    async def _aliases(self) -> tuple[str | None, str | None]:
-        """Return champion and previous; where the registry cannot be read, what serves and nothing."""
+    def _last_good(self, champion: str) -> list[str]:
+        """Return the versions that were champion before ``champion``, the latest first."""
+        try:
+            moves = self._registry.history()
+            aliases, known = self._registry.aliases(), set(self._registry.versions())
+        except (HoneError, OSError):
+            return []
+        served = [move.version for move in reversed(moves) if move.action in ("promote", "rollback")]
+        found = dict.fromkeys(version for version in (aliases.previous, *served) if version and version != champion)
+        return [version for version in found if version in known][:_LAST_GOOD]
+
+    async def _champion(self) -> str | None:
+        """Return the champion; where the registry cannot be read, what serves."""
         try:
             aliases = await asyncio.to_thread(self._registry.aliases)
         except (HoneError, OSError) as error:
             if not self._registry_broken:
-                _logger.error("the registry cannot be read: %s", _reason(error))  # noqa: TRY400 - the reason says it all
+                _logger.error("the registry cannot be read: %s", reason_of(error))  # noqa: TRY400 - the reason says it all
             self._registry_broken = True
-            return (self._slot.current.version if self._slot.current else None), None
+            return self._slot.current.version if self._slot.current else None
         self._registry_broken = False
-        return aliases.champion, aliases.previous
+        return aliases.champion
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return why, in words that quote no data: only Hone's own messages are known not to."""
     if isinstance(error, HoneError):
         return error.message
-    if isinstance(error, TimeoutError):
-        return f"it did not load within {LOAD_TIMEOUT_S:g} s"
     return f"{type(error).__name__} while loading"
