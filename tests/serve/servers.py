@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from serve.app import build_app
+from serve.connections import bound_connections
 from serve.parts import Parts
 
 
@@ -19,6 +20,7 @@ def listening(parts: Parts) -> Iterator[str]:
     """Serve ``parts`` on a free port of the loopback address inside the block; gives the address to ask."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    bound_connections(parts.settings)
     config = uvicorn.Config(build_app(parts), log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="server")
