@@ -9,7 +9,6 @@ from time import time_ns
 import numpy as np
 from numpy.typing import NDArray
 
-from core.classifier import softmax
 from core.schemas import PredictionRecord, ScoreFunction, now
 from core.text import text_key
 from serve.jobs import FloatMatrix, Scored
@@ -56,7 +55,8 @@ def apply(function: ScoreFunction, logits: FloatMatrix | DoubleMatrix) -> Double
     """
     rows = np.asarray(logits, dtype=np.float64)
     if function == "softmax":
-        return np.asarray(softmax(rows.astype(np.float32)), dtype=np.float64)
+        powers: DoubleMatrix = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
     # The hyperbolic tangent does not overflow, however large a logit is.
     return 0.5 * (1.0 + np.tanh(0.5 * rows)) if function == "sigmoid" else rows
 
