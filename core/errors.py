@@ -17,6 +17,7 @@ Messages and details never carry a user's text.
     │   ├── UnknownLabel           a label outside the set
     │   ├── TooManyTokens          more tokens than one request may carry
     │   ├── HeadersTooLarge        more bytes of headers than the limit
+    │   ├── InvalidHeader          a header Hone reads holds something else than it may
     │   ├── BodyTooSlow            the body did not arrive in time
     │   ├── Unauthenticated        no API key, or one that is not valid
     │   ├── RoleMissing            the key's role does not reach so far
@@ -128,6 +129,12 @@ class HeadersTooLarge(InputError):
     """The request's first line and headers have more bytes than ``HONE_MAX_HEADER_BYTES`` allows."""
 
     code = "headers_too_large"
+
+
+class InvalidHeader(InputError):
+    """A header that Hone reads holds something else than it may."""
+
+    code = "invalid_header"
 
 
 class BodyTooSlow(InputError):

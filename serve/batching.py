@@ -1,23 +1,29 @@
-"""Micro-batching: one owner each for the tokenizer and the engine, and nobody waits for a batch that is not coming.
+"""Micro-batching: one thread each for the tokenizer and the engine, and nobody waits for a batch that is not coming.
 
 ::
 
-    request ─► tokenizer thread ─► waiting texts ─► engine thread ─► request
-               (all that is new)   (by length)      (one batch, as soon as the engine is free)
+    event loop ─► fresh requests ─► tokenizer thread ─► waiting texts ─► engine thread ─► event loop
+                  (in order)       (all that is new)    (by length)      (one batch, as soon as the engine is free)
+
+The threads hand work to each other, not by way of the event loop: while that reads requests and writes answers, the engine has
+its next batch already.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from collections.abc import Callable, Sequence
+from threading import Condition, Lock, Thread
+from time import monotonic, perf_counter
 
 from core.classifier import Prepared
-from core.errors import Overloaded, Unavailable
+from core.errors import DeadlineExceeded, TextTooLong, Unavailable
 from core.metrics import Metrics
+from serve.admission import Admission
+from serve.deadline import DEADLINE
 from serve.jobs import PLAIN, Chunk, Engine, FloatVector, Job, Manner, Piece, Scored, prepare_chunks, score_pieces
 from serve.waiting import BatchBudget, WaitingTexts
 
@@ -28,24 +34,23 @@ _logger = logging.getLogger("hone.serve")
 
 
 class Batcher:
-    """Brings the texts of many requests to the engine in batches of ``budget``; made and used on one event loop.
+    """Brings the texts of many requests to the engine in batches of ``budget``; made and used on one event loop."""
 
-    At most ``queue_max_texts`` texts wait at a time; a request that alone brings more is taken when nothing else waits.
-    """
-
-    def __init__(self, budget: BatchBudget, queue_max_texts: int, metrics: Metrics) -> None:
+    def __init__(self, budget: BatchBudget, admission: Admission, metrics: Metrics) -> None:
         self._budget = budget
-        self._queue_max_texts = queue_max_texts
+        self._admission = admission
         self._metrics = metrics
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: set[Job] = set()
+        # Guards all that follows; held for microseconds.
+        self._lock = Lock()
+        self._has_fresh = Condition(self._lock)
+        self._has_waiting = Condition(self._lock)
         self._fresh: deque[Job] = deque()
         self._line: WaitingTexts[Piece] = WaitingTexts()
         self._waiting = 0
-        self._has_fresh = asyncio.Event()
-        self._has_waiting = asyncio.Event()
-        self._tokenizer = ThreadPoolExecutor(1, "hone-tokenizer")
-        self._engine = ThreadPoolExecutor(1, "hone-engine")
-        self._owners: list[asyncio.Task[None]] = []
+        self._closing = False
+        self._threads: list[Thread] = []
 
     @property
     def waiting_texts(self) -> int:
@@ -55,24 +60,24 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether requests can still be answered; when not, only a new process helps."""
-        return bool(self._owners) and not any(owner.done() for owner in self._owners)
+        return not self._closing and bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
         """Begin to work."""
-        for work in (self._tokenize(), self._run()):
-            owner = asyncio.create_task(work)
-            owner.add_done_callback(_note_end)
-            self._owners.append(owner)
+        self._loop = asyncio.get_running_loop()
+        for name, work in (("hone-tokenizer", self._tokenize), ("hone-engine", self._run)):
+            # Daemons: an engine that hangs must not keep the process from ending.
+            thread = Thread(target=self._guard, args=(work,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     async def close(self) -> None:
         """Stop; requests that still wait fail with ``Unavailable``."""
-        for owner in self._owners:
-            owner.cancel()
-        await asyncio.gather(*self._owners, return_exceptions=True)
-        for job in list(self._jobs):
-            job.fail(Unavailable("the service is stopping; send the request again"))
-        for executor in (self._tokenizer, self._engine):
-            executor.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closing = True
+            self._has_fresh.notify_all()
+            self._has_waiting.notify_all()
+        self._fail_all(Unavailable("the service is stopping; send the request again"))
 
     async def score(self, engine: Engine, texts: Sequence[str], manner: Manner = PLAIN) -> Scored:
         """Return what ``engine`` makes of ``texts``; a caller that is cancelled takes its texts out of the queue.
@@ -80,49 +85,66 @@ class Batcher:
         A text that is to be read in windows asks for the room of one text, and takes that of its windows once it has it.
 
         Raises:
-            Overloaded: at once, when the queue has no room for them.
+            Overloaded: at once, when there is no room for them in the queue.
+            DeadlineExceeded: as soon as it is known that they cannot be in time.
             TextTooLong: when one of them would be cut and ``manner`` refuses that.
         """
-        if self._waiting and self._waiting + len(texts) > self._queue_max_texts:
-            raise Overloaded(
-                f"{self._waiting} texts wait already and {self._queue_max_texts} may; send the request again later",
-                waiting_texts=self._waiting,
-                queue_max_texts=self._queue_max_texts,
-            )
-        job = Job(engine, texts, asyncio.get_running_loop().create_future(), manner)
+        deadline = DEADLINE.get()
+        job = Job(engine, texts, asyncio.get_running_loop().create_future(), manner, deadline=deadline)
+        with self._lock:
+            self._admission.check(len(texts), self._waiting, monotonic(), deadline)
+            self._waiting += len(texts)
+            self._fresh.append(job)
+            self._has_fresh.notify()
         self._jobs.add(job)
-        self._waiting += len(texts)
-        self._fresh.append(job)
-        self._has_fresh.set()
         try:
             return await job.future
         finally:
-            self._withdraw(job)
+            self._jobs.discard(job)
+            if job.unstarted:
+                self._withdraw(job)
 
     def _withdraw(self, job: Job) -> None:
-        self._jobs.discard(job)
-        if job.unstarted:
+        with self._lock:
             self._waiting -= job.unstarted
             job.unstarted = 0
             for text in job.waiting:
                 self._line.remove(text)
 
-    async def _tokenize(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _fail_all(self, error: Exception) -> None:
+        for job in list(self._jobs):
+            job.fail(error)
+
+    def _post(self, call: Callable[..., None], *arguments: object) -> None:
+        """Have the event loop make ``call``: futures belong to it."""
+        assert self._loop is not None  # noqa: S101 - started
+        # A loop that has ended has no callers left to answer.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            _logger.critical("batching has stopped", exc_info=True)
+            self._post(self._fail_all, Unavailable("batching has stopped; send the request again"))
+
+    def _tokenize(self) -> None:
         while True:
-            await self._has_fresh.wait()
-            chunks = self._next_chunks()
-            if not chunks:
-                self._has_fresh.clear()
-                continue
+            with self._lock:
+                while not (chunks := self._next_chunks()):
+                    if self._closing:
+                        return
+                    self._has_fresh.wait()
             started = perf_counter()
-            results = await loop.run_in_executor(self._tokenizer, prepare_chunks, chunks)
+            results = prepare_chunks(chunks)
             elapsed = perf_counter() - started
+            with self._lock:
+                for chunk, result in zip(chunks, results, strict=True):
+                    chunk.job.tokenize_s += elapsed
+                    self._line_up(chunk, result)
+                self._has_waiting.notify()
             self._metrics.observe("hone_tokenize_seconds", elapsed)
-            for chunk, result in zip(chunks, results, strict=True):
-                chunk.job.tokenize_s += elapsed
-                self._line_up(chunk, result)
-            self._has_waiting.set()
 
     def _next_chunks(self) -> list[Chunk]:
         """Return what the tokenizer takes in one turn: in order of arrival, for one engine and reading."""
@@ -145,42 +167,57 @@ class Batcher:
 
     def _line_up(self, chunk: Chunk, result: list[Prepared] | Exception) -> None:
         job = chunk.job
+        # A job that nobody waits for any more has been withdrawn: what came into the line now would stay there.
+        if job.gone or not job.unstarted:
+            return
         if isinstance(result, Exception):
-            job.fail(result)
-        if job.gone or isinstance(result, Exception):
+            self._post(job.fail, result)
             return
         for place, prepared in enumerate(result, chunk.first):
-            texts = job.line_up(place, prepared)
-            if not texts:
+            try:
+                texts = job.line_up(place, prepared)
+            except TextTooLong as error:
+                self._post(job.fail, error)
                 return
             self._waiting += len(texts) - 1
             for text in texts:
                 self._line.add(text)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _run(self) -> None:
+        free_since: float | None = None
         while True:
-            await self._has_waiting.wait()
-            batch = self._line.take(self._budget)
-            if not batch:
-                self._has_waiting.clear()
-                continue
-            # A caller that left in this very moment is still in the line.
-            pieces = [text.content for text in batch if not text.content.job.gone]
-            if pieces:
-                self._start(pieces)
-                started = perf_counter()
-                rows = await loop.run_in_executor(self._engine, score_pieces, pieces)
-                elapsed = perf_counter() - started
-                for job in {piece.job for piece in pieces}:
-                    job.engine_s += elapsed
-                _deliver(pieces, rows)
-                self._measure(pieces, started, elapsed)
+            with self._lock:
+                while not (pieces := self._next_pieces()):
+                    if self._closing:
+                        return
+                    # What comes after a wait did not wait for this engine.
+                    free_since = None
+                    self._has_waiting.wait()
+            started = perf_counter()
+            rows = score_pieces(pieces)
+            ended = perf_counter()
+            self._post(_deliver, pieces, rows, ended - started)
+            with self._lock:
+                self._admission.answered(len(pieces), ended - (free_since or started), monotonic())
+            free_since = ended
+            self._measure(pieces, started, ended - started)
 
-    def _start(self, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            piece.job.unstarted -= 1
-        self._waiting -= len(pieces)
+    def _next_pieces(self) -> list[Piece]:
+        """Return the next batch, without what nobody waits for and what could not be in time."""
+        while taken := self._line.take(self._budget):
+            self._waiting -= len(taken)
+            ready = monotonic() + self._admission.wait_s(len(taken))
+            pieces = []
+            for text in taken:
+                job = text.content.job
+                job.unstarted -= 1
+                if job.deadline < ready:
+                    self._post(job.fail, DeadlineExceeded("the answer would not have been ready in time; nothing was computed"))
+                elif not job.gone:
+                    pieces.append(text.content)
+            if pieces:
+                return pieces
+        return []
 
     def _measure(self, pieces: Sequence[Piece], started: float, elapsed: float) -> None:
         self._metrics.observe("hone_engine_seconds", elapsed)
@@ -192,14 +229,11 @@ class Batcher:
         self._metrics.count("hone_tokens_total", max(lengths) * len(lengths) - sum(lengths), kind="padding")
 
 
-def _deliver(pieces: Sequence[Piece], rows: Sequence[FloatVector | Exception]) -> None:
+def _deliver(pieces: Sequence[Piece], rows: Sequence[FloatVector | Exception], elapsed: float) -> None:
+    for job in {piece.job for piece in pieces}:
+        job.engine_s += elapsed
     for piece, row in zip(pieces, rows, strict=True):
         if isinstance(row, Exception):
             piece.job.fail(row)
         else:
             piece.job.answer(piece.place, row)
-
-
-def _note_end(owner: asyncio.Task[None]) -> None:
-    if not owner.cancelled():
-        _logger.critical("batching has stopped", exc_info=owner.exception())

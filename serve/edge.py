@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from time import perf_counter
+from time import monotonic, perf_counter
 from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import DeadlineExceeded
 from core.metrics import Metrics
+from serve.deadline import DEADLINE, requested_timeout_s
 from serve.statuses import answer_error
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -22,7 +23,7 @@ _logger = logging.getLogger("hone.serve")
 
 
 class Edge:
-    """Wraps ``app``.
+    """Wraps ``app``; a request has ``timeout_s``, or less where its ``X-Request-Timeout`` says so.
 
     ``proxied`` says that a proxy in front repeats the request's own ``x-request-id`` in the answer, as Ray Serve's does; then
     it is added here only where it differs.
@@ -40,15 +41,19 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, proxied=self._proxied)
-        deadline = asyncio.timeout(self._timeout_s)
+        timeout_s = self._timeout_s
+        deadline = asyncio.timeout(None)
         try:
             async with deadline:
+                timeout_s = requested_timeout_s(scope["headers"], timeout_s)
+                DEADLINE.set(monotonic() + timeout_s)
+                deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
                 await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = _CLIENT_LEFT
         except Exception as error:
             if isinstance(error, TimeoutError) and deadline.expired():
-                error = DeadlineExceeded(f"the answer was not ready within {self._timeout_s:g} s")
+                error = DeadlineExceeded(f"the answer was not ready within {timeout_s:g} s")
             if not exchange.started:
                 await answer_error(error, scope)(scope, receive, exchange.send)
             elif "hone.code" not in scope:

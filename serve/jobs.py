@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -82,12 +83,17 @@ class Scored:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One request. ``engine`` is captured once, so that all its texts are answered by one model."""
+    """One request. ``engine`` is captured once, so that all its texts are answered by one model.
+
+    ``deadline`` is in seconds of ``time.monotonic()``. What is added to it and ended in it happens on the event loop; the
+    counts of its texts belong to the batcher's lock.
+    """
 
     engine: Engine
     texts: Sequence[str]
     future: asyncio.Future[Scored]
     manner: Manner = PLAIN
+    deadline: float = math.inf
     arrived: float = field(default_factory=perf_counter)
     tokenized: int = 0
     unstarted: int = 0
@@ -116,11 +122,11 @@ class Job:
     def line_up(self, place: int, prepared: Prepared) -> list[WaitingText[Piece]]:
         """Return what is to wait for the engine of the text at ``place``: itself, or the windows it is read in.
 
-        It is nothing when the request refuses that the text is cut; then the request has failed.
+        Raises:
+            TextTooLong: the text was cut, and the request refuses that.
         """
         if prepared.truncated and self.manner.refuses_cuts:
-            self.fail(_too_long(place, prepared))
-            return []
+            raise _too_long(place, prepared)
         tokens = len(prepared.ids)
         self.tokens += tokens
         self.truncated.append(prepared.truncated)

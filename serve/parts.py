@@ -13,6 +13,7 @@ from core.schemas import now
 from core.settings import Settings
 from feedback.prediction_log import PredictionLog
 from feedback.store import Store
+from serve.admission import Admission, QueueLimits
 from serve.batching import Batcher
 from serve.challenge_watch import ChallengeWatch
 from serve.explaining import Explainer
@@ -61,7 +62,8 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     log_store = Store(settings.sqlalchemy_url)
     slot = ModelSlot()
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
-    batcher = Batcher(budget, settings.queue_max_texts, metrics)
+    limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s)
+    batcher = Batcher(budget, Admission(limits), metrics)
     explainer = Explainer(batcher, max_texts=settings.explain_max_texts, evaluations=settings.explain_budget_texts)
     log = _prediction_log(settings, log_store, metrics) if settings.log_predictions else None
 

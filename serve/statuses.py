@@ -20,6 +20,7 @@ from serve.complaints import malformed
 STATUSES: Mapping[type[HoneError], int] = {
     errors.InputError: 422,
     errors.MalformedBody: 400,
+    errors.InvalidHeader: 400,
     errors.UnsupportedMediaType: 415,
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import HoneError, Overloaded, Unavailable
 from core.metrics import Metrics
+from serve.admission import Admission, QueueLimits
 from serve.batching import Batcher
 from serve.waiting import BatchBudget
 from tests.serve.fakes import FakeEngine, fake_scores, until, words
@@ -26,7 +27,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def batcher(metrics: Metrics) -> AsyncIterator[Batcher]:
-    batcher = Batcher(BatchBudget(8, 256), QUEUE_MAX_TEXTS, metrics)
+    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(QUEUE_MAX_TEXTS)), metrics)
     batcher.start()
     yield batcher
     await batcher.close()
@@ -48,7 +49,7 @@ def test_every_text_is_answered_once_and_in_order(requests: list[list[int]]) -> 
     engine = FakeEngine()
 
     async def ask_all() -> None:
-        batcher = Batcher(BatchBudget(8, 256), 10_000, Metrics())
+        batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(10_000)), Metrics())
         batcher.start()
         answers = await asyncio.gather(*(batcher.score(engine, [words(n) for n in lengths]) for lengths in requests))
         for lengths, answer in zip(requests, answers, strict=True):
@@ -148,7 +149,7 @@ async def test_values_that_are_not_finite_are_no_answer(batcher: Batcher) -> Non
 
 
 async def test_closing_fails_what_still_waits(metrics: Metrics) -> None:
-    batcher = Batcher(BatchBudget(8, 256), QUEUE_MAX_TEXTS, metrics)
+    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(QUEUE_MAX_TEXTS)), metrics)
     batcher.start()
     engine = FakeEngine()
     engine.free.clear()
@@ -177,3 +178,15 @@ async def test_what_batches_cost_is_measured(batcher: Batcher, metrics: Metrics)
     assert value("hone_queue_seconds_count") == 2.0
     assert value("hone_tokens_total", kind="text") == 22.0
     assert value("hone_tokens_total", kind="padding") == 2.0
+
+
+async def test_a_thread_that_breaks_fails_its_callers_and_the_health_check(
+    batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("a fault of the batcher's own")
+
+    monkeypatch.setattr("serve.batching.score_pieces", broken)
+    with pytest.raises(Unavailable, match="batching has stopped"):
+        await batcher.score(FakeEngine(), [words(1)])
+    await until(lambda: not batcher.alive)

@@ -1,0 +1,102 @@
+"""Who is let into the queue: refusing at once is kinder than letting everyone wait.
+
+Two limits bound the wait. The hard one holds always. The soft one holds while more arrives than is answered. Callers that wait
+for their answers before they ask again may fill the queue to their number and leave it there: that is no overload. Callers that
+do not wait would fill it without end, and everybody would wait with them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from core.errors import DeadlineExceeded, Overloaded
+
+# Arrivals that outrun answers by a tenth, in two windows on end: a burst from many callers that start together fills but one.
+_WINDOW_S = 0.15
+_OUTRUN_RATIO = 1.1
+_WINDOWS = 2
+# A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
+# measure in other units than those who send one text.
+_OWN_SIZES = 4.0
+# Weight of the last batch in the running mean of seconds per text.
+_LAST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """What may wait: ``max_texts`` and ``max_wait_s`` in any case, ``overload_wait_s`` while arrivals outrun answers."""
+
+    max_texts: int
+    max_wait_s: float = math.inf
+    overload_wait_s: float = math.inf
+
+
+class Admission:
+    """Decides on arrivals, by what it is told of arrivals and answers; all times are of one clock."""
+
+    def __init__(self, limits: QueueLimits) -> None:
+        self._limits = limits
+        self._s_per_text = 0.0
+        self._window_start = -math.inf
+        self._arrived = 0
+        self._answered = 0
+        self._outrun = 0
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether arrivals have been outrunning answers."""
+        return self._outrun >= _WINDOWS
+
+    def wait_s(self, texts: int) -> float:
+        """Return how long ``texts`` of them take the engine, by its recent pace."""
+        return texts * self._s_per_text
+
+    def check(self, texts: int, waiting: int, now: float, deadline: float = math.inf) -> None:
+        """Count the arrival of ``texts`` while ``waiting`` others wait, and return if they may join.
+
+        What brings more than ``max_texts`` alone is let in when nothing waits: it would never be otherwise.
+
+        Raises:
+            Overloaded: the queue is full, or too long.
+            DeadlineExceeded: their turn would come after ``deadline``.
+        """
+        self._roll(now)
+        self._arrived += texts
+        if not waiting:
+            return
+        if waiting + texts > self._limits.max_texts:
+            raise Overloaded(
+                f"{waiting} texts wait already and {self._limits.max_texts} may; send the request again later",
+                waiting_texts=waiting,
+                queue_max_texts=self._limits.max_texts,
+            )
+        wait_s = self.wait_s(waiting)
+        limit_s = self._limits.overload_wait_s if self.overloaded else self._limits.max_wait_s
+        if wait_s > max(limit_s, _OWN_SIZES * self.wait_s(texts)):
+            raise Overloaded(
+                f"{waiting} texts wait already, which takes about {wait_s:.2g} s; send the request again later",
+                waiting_texts=waiting,
+                wait_s=round(wait_s, 3),
+            )
+        if now + wait_s > deadline:
+            raise DeadlineExceeded(
+                f"{waiting} texts wait already, which takes about {wait_s:.2g} s, and the answer is wanted earlier",
+                waiting_texts=waiting,
+                wait_s=round(wait_s, 3),
+            )
+
+    def answered(self, texts: int, elapsed_s: float, now: float) -> None:
+        """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait."""
+        self._roll(now)
+        self._answered += texts
+        pace = elapsed_s / texts
+        self._s_per_text += (pace - self._s_per_text) * (_LAST_WEIGHT if self._s_per_text else 1.0)
+
+    def _roll(self, now: float) -> None:
+        age_s = now - self._window_start
+        if age_s < _WINDOW_S:
+            return
+        outrun = age_s < 2 * _WINDOW_S and self._arrived > _OUTRUN_RATIO * self._answered
+        self._outrun = self._outrun + 1 if outrun else 0
+        self._window_start, self._arrived, self._answered = now, 0, 0

@@ -1,0 +1,139 @@
+"""Who is let into the queue, by a clock that the tests move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import DeadlineExceeded, HoneError, Overloaded
+from serve.admission import Admission, QueueLimits
+
+SECONDS_PER_TEXT = 0.001
+BATCH_TEXTS = 10
+
+
+@dataclass
+class Simulation:
+    """An engine that answers 1,000 texts a second in batches of up to 10, and callers in front of it."""
+
+    limits: QueueLimits
+    now: float = 0.0
+    waiting: int = 0
+    refused: int = 0
+    longest_wait_s: float = 0.0
+    _credit: float = 0.0
+    waits: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.limits)
+
+    def arrive(self, texts: int = 1) -> bool:
+        try:
+            self.admission.check(texts, self.waiting, self.now)
+        except Overloaded:
+            self.refused += 1
+            return False
+        self.waits.append(self.waiting * SECONDS_PER_TEXT)
+        self.waiting += texts
+        return True
+
+    def tick(self) -> int:
+        """Let the engine answer one batch; return how many texts it was."""
+        texts = min(BATCH_TEXTS, self.waiting)
+        self.now += BATCH_TEXTS * SECONDS_PER_TEXT
+        if texts:
+            self.waiting -= texts
+            self.admission.answered(texts, texts * SECONDS_PER_TEXT, self.now)
+        return texts
+
+
+def open_model(simulation: Simulation, per_s: float, seconds: float) -> None:
+    """Let ``per_s`` texts arrive each second, whatever becomes of them."""
+    credit = 0.0
+    for _ in range(round(seconds / (BATCH_TEXTS * SECONDS_PER_TEXT))):
+        credit += per_s * BATCH_TEXTS * SECONDS_PER_TEXT
+        while credit >= 1:
+            simulation.arrive()
+            credit -= 1
+        simulation.tick()
+
+
+def test_twice_the_capacity_is_refused_down_to_short_waits() -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
+    open_model(simulation, 2_000, 60)
+    late = sorted(simulation.waits)
+    assert late[round(0.99 * len(late))] <= 0.06
+    assert max(late) < 1.0
+    assert simulation.refused > 0.4 * 60 * 2_000
+
+
+def test_after_an_overload_everyone_is_welcome_again() -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
+    open_model(simulation, 3_000, 5)
+    open_model(simulation, 500, 1)
+    before = simulation.refused
+    open_model(simulation, 500, 5)
+    assert simulation.refused == before
+    assert not simulation.admission.overloaded
+
+
+@pytest.mark.parametrize("callers", [1, 32, 200])
+def test_callers_that_wait_for_their_answers_are_never_refused(callers: int) -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
+    ready = callers
+    for _ in range(1_000):
+        for _ in range(ready):
+            assert simulation.arrive()
+        ready = simulation.tick()
+    assert simulation.refused == 0
+
+
+def test_much_at_a_time_measures_its_wait_by_its_own_size() -> None:
+    simulation = Simulation(QueueLimits(100_000, 0.1, 0.1))
+    simulation.arrive(BATCH_TEXTS)
+    simulation.tick()
+    simulation.waiting = 200
+    assert not simulation.arrive(1)
+    assert simulation.arrive(100)
+
+
+def test_the_hard_limit_holds_without_an_overload() -> None:
+    simulation = Simulation(QueueLimits(100_000, 0.1, 0.1))
+    simulation.arrive(BATCH_TEXTS)
+    simulation.tick()
+    simulation.waiting = 101
+    with pytest.raises(Overloaded) as caught:
+        simulation.admission.check(1, 101, simulation.now)
+    assert caught.value.details == {"waiting_texts": 101, "wait_s": 0.101}
+
+
+def test_what_cannot_be_in_time_is_told_at_once() -> None:
+    simulation = Simulation(QueueLimits(100_000))
+    simulation.arrive(BATCH_TEXTS)
+    simulation.tick()
+    simulation.admission.check(1, 100, simulation.now, simulation.now + 0.2)
+    with pytest.raises(DeadlineExceeded):
+        simulation.admission.check(1, 100, simulation.now, simulation.now + 0.05)
+    simulation.admission.check(1, 0, simulation.now, simulation.now - 1.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0, 5), st.booleans()), max_size=60), st.integers(1, 40))
+def test_no_more_than_the_most_ever_wait(events: list[tuple[int, float, bool]], most: int) -> None:
+    admission, waiting, now = Admission(QueueLimits(most)), 0, 0.0
+    for texts, pause_s, answered in events:
+        now += pause_s
+        if answered and waiting:
+            admission.answered(waiting, 0.01, now)
+            waiting = 0
+            continue
+        try:
+            admission.check(texts, waiting, now, math.inf)
+        except HoneError:
+            assert waiting + texts > most
+        else:
+            assert not waiting or waiting + texts <= most
+            waiting += texts
