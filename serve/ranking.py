@@ -56,7 +56,7 @@ def apply(function: ScoreFunction, logits: FloatMatrix | DoubleMatrix) -> Double
     rows = np.asarray(logits, dtype=np.float64)
     if function == "softmax":
         powers: DoubleMatrix = np.exp(rows - rows.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
     # The hyperbolic tangent does not overflow, however large a logit is.
     return 0.5 * (1.0 + np.tanh(0.5 * rows)) if function == "sigmoid" else rows
 

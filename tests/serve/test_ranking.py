@@ -23,14 +23,14 @@ def _scored(rows: FloatMatrix, windows: dict[int, list[tuple[int, int]]] | None 
     return Scored(rows, [False] * (len(rows) - extra), Timing(0.0, 0.0, 0.0, 0), windows or {})
 
 
-def _rank(logits: FloatMatrix, function: ScoreFunction, **options: object) -> tuple[list[Prediction], list[float]]:
-    made = Options(function=function, **options)  # type: ignore[arg-type] # whatever a test asks for
+def _rank(logits: FloatMatrix, function: ScoreFunction, min_score: float | None = None) -> tuple[list[Prediction], list[float]]:
+    made = Options(function=function, min_score=min_score)
     return rank(LABELS, _scored(softmax(logits) if function == "softmax" else logits), made)
 
 
 def test_each_function_shows_what_it_says() -> None:
     logits = np.array([[2.0, -1.0, 0.5]], dtype=np.float32)
-    shown = {name: _rank(logits, name)[0][0].scores for name in ("softmax", "sigmoid", "none")}  # type: ignore[arg-type]
+    shown = {name: _rank(logits, name)[0][0].scores for name in ("softmax", "sigmoid", "none")}
     powers = np.exp([2.0, 0.5, -1.0])
     assert [label for label, _ in shown["none"]] == ["a", "c", "b"]
     assert [score for _, score in shown["none"]] == [2.0, 0.5, -1.0]
