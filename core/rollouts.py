@@ -28,7 +28,7 @@ STATES: tuple[RolloutState, ...] = (
 _READ_BYTES = 256_000
 
 
-class Rollout(BaseModel):
+class RolloutRecord(BaseModel):
     """One version met one replica."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -47,7 +47,7 @@ class Rollouts:
         self._path = root / "rollouts.jsonl"
         self._lock = FileLock(root / "rollouts.lock", timeout=10)
 
-    def add(self, rollout: Rollout) -> None:
+    def add(self, rollout: RolloutRecord) -> None:
         """Keep ``rollout``; it is on disk when this returns.
 
         Raises:
@@ -56,7 +56,7 @@ class Rollouts:
         with self._lock:
             append_line(self._path, rollout.model_dump(mode="json"))
 
-    def latest(self, *, version: str | None = None, limit: int = 50) -> list[Rollout]:
+    def latest(self, *, version: str | None = None, limit: int = 50) -> list[RolloutRecord]:
         """Return the latest records, newest first, of one version or of all; a line cut short by a crash is left out."""
         try:
             with self._path.open("rb") as file:
@@ -64,10 +64,10 @@ class Rollouts:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return []
-        found: list[Rollout] = []
+        found: list[RolloutRecord] = []
         for line in reversed(lines):
             try:
-                rollout = Rollout.model_validate_json(line)
+                rollout = RolloutRecord.model_validate_json(line)
             except ValueError:
                 continue
             if version in (None, rollout.version):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.bundle import CARD
 from core.errors import HoneError
 from core.registry import Registry
+from core.rollouts import Rollouts
 from serve.answers import EncoderSummary, ModelAnswer, ModelsAnswer, ModelSummary, Verdict
 
 _FROM_MANIFEST = ("created_at", "labels", "features", "ngrams", "text", "temperature", "metrics", "parity", "lineage")
@@ -31,6 +32,7 @@ def show_version(registry: Registry, name: str) -> ModelAnswer:
         encoder=EncoderSummary(**encoder.model_dump(include=set(EncoderSummary.model_fields))) if encoder else None,
         decision=registry.decision(version),
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        rollouts=Rollouts(registry.root).latest(version=version),
         **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
     )
 

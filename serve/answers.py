@@ -10,8 +10,10 @@ from pydantic import Field
 from core.bundle import Features, Lineage, NgramSpec, Parity, Variant, Vocabulary
 from core.engines import EngineChoice
 from core.gate import GateDecision
+from core.rollouts import RolloutRecord
 from core.schemas import RunAnswer, ShortString, Source, Wire
 from core.text import TextSettings
+from serve.rollout_answers import ChallengerStatus, ProbationStatus
 
 
 class Verdict(Wire):
@@ -69,6 +71,7 @@ class ModelAnswer(Wire):
     lineage: Lineage
     decision: GateDecision | None = Field(description="What the gate said, rule by rule; null where it was not asked.")
     card: str | None = Field(description="The model card, Markdown.")
+    rollouts: list[RolloutRecord] = Field(description="What became of it in the replicas, newest first, at most 50.")
 
 
 class ServingAnswer(Wire):
@@ -104,6 +107,12 @@ class PromoteRequest(MoveRequest):
     """Body of ``POST /v1/models/{version}/promote``."""
 
     override: bool = Field(False, description="Promote although the gate refused.")
+
+
+class ChallengeRequest(MoveRequest):
+    """Body of ``POST /v1/models/{version}/challenge``."""
+
+    override: bool = Field(False, description="Let it answer although the gate refused.")
 
 
 class Rollout(Wire):
@@ -153,6 +162,9 @@ class StatusAnswer(Wire):
     labels: list[str]
     loading: str | None = Field(description="The version it is loading.")
     rollout_failure: Rollout | None
+    probation: ProbationStatus | None = Field(description="The new version while it is watched; docs/rollout.md.")
+    challenger: ChallengerStatus | None = Field(description="The challenger while it answers a share, or looks on.")
+    rollouts: list[RolloutRecord] = Field(description="What became of versions in all replicas, newest first, at most 20.")
     waiting_texts: int
     queue_max_texts: int
     predictions: PredictionCounts

@@ -54,6 +54,8 @@ ROUTE_ROLES: Mapping[tuple[str, str], Role | None] = {
     # START_TRAINING comes here too, with the annotators' key; it queues one run at most.
     ("POST", "/label-studio/webhook"): "annotate",
     ("POST", "/v1/models/{version}/promote"): "operate",
+    ("POST", "/v1/models/{version}/challenge"): "operate",
+    ("POST", "/v1/withdraw"): "operate",
     ("POST", "/v1/rollback"): "operate",
     ("POST", "/v1/runs"): "operate",
     ("DELETE", "/v1/runs/{run_id}"): "operate",

@@ -8,7 +8,7 @@ import logging
 from filelock import Timeout
 
 from core.metrics import Metrics
-from core.rollouts import Rollout, Rollouts, RolloutState
+from core.rollouts import RolloutRecord, Rollouts, RolloutState
 from core.schemas import now
 
 _logger = logging.getLogger("hone.serve")
@@ -32,7 +32,7 @@ class RolloutBook:
         if self._last == (version, state, reason):
             return
         self._last = version, state, reason
-        rollout = Rollout(at=now(), version=version, state=state, reason=reason, replica_id=self._replica_id)
+        rollout = RolloutRecord(at=now(), version=version, state=state, reason=reason, replica_id=self._replica_id)
         try:
             await asyncio.to_thread(self._rollouts.add, rollout)
         except (OSError, Timeout):

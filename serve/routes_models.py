@@ -10,8 +10,10 @@ from core.bundle import CARD
 from core.engines import choose_engine
 from core.errors import HoneError
 from core.registry import Aliases, Registry
+from core.rollouts import Rollouts
 from serve.answers import (
     AliasesAnswer,
+    ChallengeRequest,
     EncoderSummary,
     ModelAnswer,
     ModelsAnswer,
@@ -45,7 +47,7 @@ def models_router(parts: Parts) -> APIRouter:
     @router.get("/v1/models/{version}")
     async def show_model(version: str) -> ModelAnswer:
         """Show one version, by its name or by an alias: what it is, how good, what the gate said, its card."""
-        return await asyncio.to_thread(_show, parts.registry, version)
+        return await asyncio.to_thread(_show, parts.registry, parts.rollouts, version)
 
     @router.post("/v1/models/{version}/promote", openapi_extra=takes(PromoteRequest))
     async def promote(version: str, request: Request) -> AliasesAnswer:
@@ -54,6 +56,21 @@ def models_router(parts: Parts) -> APIRouter:
         promote = parts.registry.promote
         aliases = await asyncio.to_thread(promote, version, by=move.by, why=move.why, override=move.override)
         parts.watcher.nudge()
+        return _aliases(aliases)
+
+    @router.post("/v1/models/{version}/challenge", openapi_extra=takes(ChallengeRequest))
+    async def challenge(version: str, request: Request) -> AliasesAnswer:
+        """Make a version the challenger: it answers the share that `HONE_CANARY_RATIO` names, or is only compared."""
+        move = await read_json(request.scope, request.receive, ChallengeRequest, parts.settings)
+        challenge = parts.registry.challenge
+        aliases = await asyncio.to_thread(challenge, version, by=move.by, why=move.why, override=move.override)
+        return _aliases(aliases)
+
+    @router.post("/v1/withdraw", openapi_extra=takes(MoveRequest))
+    async def withdraw(request: Request) -> AliasesAnswer:
+        """Have no challenger any more; the champion answers its share too."""
+        move = await read_json(request.scope, request.receive, MoveRequest, parts.settings)
+        aliases = await asyncio.to_thread(parts.registry.withdraw, by=move.by, why=move.why)
         return _aliases(aliases)
 
     @router.post("/v1/rollback", openapi_extra=takes(MoveRequest))
@@ -109,7 +126,7 @@ def _summary(registry: Registry, version: str, names: list[str]) -> ModelSummary
     )
 
 
-def _show(registry: Registry, name: str) -> ModelAnswer:
+def _show(registry: Registry, rollouts: Rollouts, name: str) -> ModelAnswer:
     version = registry.resolve(name)
     manifest = registry.manifest(version)
     encoder = manifest.encoder
@@ -121,6 +138,7 @@ def _show(registry: Registry, name: str) -> ModelAnswer:
         encoder=EncoderSummary(**encoder.model_dump(include=set(EncoderSummary.model_fields))) if encoder else None,
         decision=registry.decision(version),
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        rollouts=rollouts.latest(version=version),
         **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
     )
 

@@ -17,9 +17,11 @@ from serve.answers import LiveAccuracy, PredictionCounts, ReplicaStatus, Rollout
 from serve.heartbeat import StoreView, own_report, read_view
 from serve.openapi import ERRORS
 from serve.parts import Parts
+from serve.rollout_status import challenger_status, probation_status
 
 # A status is wanted most when something is wrong, so it does not wait for what is.
 _STORE_TIMEOUT_S = 2.0
+_SHOWN_ROLLOUTS = 20
 
 
 class Health(Wire):
@@ -63,6 +65,7 @@ async def _status(parts: Parts) -> StatusAnswer:
             view = await parts.store.call(read_view)
     except (StoreUnavailable, TimeoutError):
         view = None
+    rollouts = await asyncio.to_thread(parts.rollouts.latest, limit=_SHOWN_ROLLOUTS)
     slot = parts.slot
     current, refusal = slot.current, slot.refusal
     return StatusAnswer(
@@ -74,6 +77,9 @@ async def _status(parts: Parts) -> StatusAnswer:
         labels=list(current.classifier.labels) if current else [],
         loading=slot.candidate,
         rollout_failure=Rollout(**asdict(refusal)) if refusal else None,
+        probation=probation_status(slot),
+        challenger=challenger_status(slot, parts.settings),
+        rollouts=rollouts,
         waiting_texts=parts.batcher.waiting_texts,
         queue_max_texts=parts.settings.queue_max_texts,
         predictions=_counts(parts.log),

@@ -91,6 +91,9 @@ def show(context: typer.Context, version: VersionArgument, as_json: JsonOption =
     show_table(["", ""], facts.items())
     if model["decision"]:
         show_decision(GateDecision.model_validate(model["decision"]))
+    if model["rollouts"]:
+        rows = [[row["at"][:19].replace("T", " "), row["state"], row["reason"], row["replica_id"]] for row in model["rollouts"]]
+        show_table(["when (UTC)", "rollout", "", "replica"], rows)
 
 
 @app.command("promote")
@@ -139,6 +142,52 @@ def rollback(
     _show_aliases(aliases, as_json=as_json)
 
 
+@app.command("challenge")
+def challenge(
+    context: typer.Context,
+    version: VersionArgument,
+    why: WhyOption = "by hand",
+    override: Annotated[bool, typer.Option("--override", help="Let it answer although the gate refused it.")] = False,
+    as_json: JsonOption = False,
+    local: LocalOption = False,
+) -> None:
+    """Make a version the challenger. It answers the share HONE_CANARY_RATIO names, or is only compared (HONE_SHADOW_RATIO).
+
+    \b
+    Examples:
+      hone models challenge v4 --why "try it on a tenth"
+      hone models withdraw
+    """
+    by = _who()
+    aliases = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.challenge(version, by=by, why=why, override=override).model_dump(),
+        lambda registry: registry.challenge(version, by=by, why=why, override=override).model_dump(),
+    )
+    _show_aliases(aliases, as_json=as_json)
+
+
+@app.command("withdraw")
+def withdraw(
+    context: typer.Context, why: WhyOption = "by hand", as_json: JsonOption = False, local: LocalOption = False
+) -> None:
+    """Have no challenger any more; the champion answers its share too.
+
+    \b
+    Example:
+      hone models withdraw --why "seen enough"
+    """
+    by = _who()
+    aliases = _ask(
+        settings_of(context),
+        local,
+        lambda client: client.withdraw(by=by, why=why).model_dump(),
+        lambda registry: registry.withdraw(by=by, why=why).model_dump(),
+    )
+    _show_aliases(aliases, as_json=as_json)
+
+
 def _ask(
     settings: Settings,
     local: bool,
@@ -160,7 +209,9 @@ def _show_aliases(aliases: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(aliases)
     else:
-        say(f"{aliases['champion']} is the champion; before it was {aliases['previous'] or 'none'}")
+        say(f"{aliases['champion'] or 'none'} is the champion; before it was {aliases['previous'] or 'none'}")
+        if aliases["challenger"]:
+            say(f"{aliases['challenger']} challenges it")
 
 
 def _who() -> str:

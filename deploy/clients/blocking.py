@@ -104,6 +104,14 @@ class Client:
         """Make the previous champion the champion again."""
         return self._run(calls.roll_back({"by": by, "why": why}))
 
+    def challenge(self, version: str, *, by: str = "python", why: str = "by hand", override: bool = False) -> AliasesAnswer:
+        """Make a version the challenger; ``override`` also where the gate refused it."""
+        return self._run(calls.challenge(version, {"by": by, "why": why, "override": override}))
+
+    def withdraw(self, *, by: str = "python", why: str = "by hand") -> AliasesAnswer:
+        """Have no challenger any more."""
+        return self._run(calls.withdraw({"by": by, "why": why}))
+
     def start_run(self, speed: Literal["head", "full"] = "head", note: str | None = None) -> RunAnswer:
         """Queue a run and return it."""
         return self._run(calls.start_run(speed, note))

@@ -136,6 +136,16 @@ def roll_back(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
     return Call("POST", "/v1/rollback", AliasesAnswer, "once", body=said)
 
 
+def challenge(version: str, said: Mapping[str, Any]) -> Call[AliasesAnswer]:
+    """Return the call that makes a version the challenger; done twice it is as done once."""
+    return Call("POST", f"/v1/models/{_quoted(version)}/challenge", AliasesAnswer, body=said)
+
+
+def withdraw(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
+    """Return the call after which there is no challenger; done twice it is as done once."""
+    return Call("POST", "/v1/withdraw", AliasesAnswer, body=said)
+
+
 def start_run(speed: str, note: str | None) -> Call[RunAnswer]:
     """Return the call that queues a run."""
     return Call("POST", "/v1/runs", RunAnswer, "once", body={"speed": speed} | ({"note": note} if note else {}))

@@ -23,6 +23,8 @@ OPERATIONS = {
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),
+    ("post", "/v1/models/{version}/challenge"),
+    ("post", "/v1/withdraw"),
 }
 
 
