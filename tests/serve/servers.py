@@ -20,6 +20,8 @@ def listening(parts: Parts) -> Iterator[str]:
     """Serve ``parts`` on a free port of the loopback address inside the block; gives the address to ask."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    # From here on a client waits rather than being refused.
+    listener.listen()
     bound_connections(parts.settings)
     config = uvicorn.Config(build_app(parts), log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
