@@ -16,6 +16,8 @@ from typing import Literal
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.settings import Settings
+
 HOOK = "serve.direct.middlewares"
 # Ray's own routes, which HAProxy asks whether this replica may be given requests.
 _RAY_ROUTES = "/-/"
@@ -87,7 +89,10 @@ class DirectWay:
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray is to put around its handling of requests."""
+    """Return what Ray is to put around its handling of requests; called before a process of Ray's starts its server."""
+    from serve.connections import bound_connections
+
+    bound_connections(Settings())
     return [Middleware(DirectWay)]
 
 

@@ -24,7 +24,7 @@ from core.errors import StackError
 from core.settings import Settings
 from deploy.stack import haproxy
 from deploy.stack.haproxy import living
-from serve.direct import direct_environment
+from serve.direct import HOOK, direct_environment
 
 Kind = Literal["haproxy", "proxy"]
 
@@ -93,10 +93,12 @@ class Ingress:
             StackError: when no range of ports is free.
         """
         if self.kind == "proxy":
+            if self._settings.ray_address:
+                return {}
             # Whatever this shell says of Ray: no HAProxy that Hone has not closed.
-            return (
-                {} if self._settings.ray_address else {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
-            )
+            closed = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+            # Callers meet Ray's own proxy, which has no bound for heads but ours.
+            return {**closed, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": HOOK}
         self._claim, first = _claim_ports()
         program = self._folder / "haproxy"
         program.write_text(_script(self._settings))
