@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +64,11 @@ def environment(settings: Settings, user: Path) -> dict[str, str]:
 
 
 @contextmanager
-def up(settings: Settings, user: Path) -> Iterator[Stack]:
-    """Start a stack and yield when it answers; what is left at the end is killed."""
+def up(settings: Settings, user: Path, prefix: Sequence[str] = ()) -> Iterator[Stack]:
+    """Start a stack, by way of the command ``prefix``, and yield when it answers; what is left at the end is killed."""
     # From a folder of no importance: the workers must find the packages without it.
     process = subprocess.Popen(
-        HONE,
+        [*prefix, *HONE],
         env=environment(settings, user),
         cwd=user,
         stdout=subprocess.PIPE,
