@@ -33,7 +33,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import uvicorn
+from numpy.typing import NDArray
 
+from load_tests.driving import Load, drive
 from load_tests.traffic import read_texts, write_bodies
 
 if TYPE_CHECKING:
@@ -54,13 +56,17 @@ class InstantEngine:
         row = np.arange(1, len(self.labels) + 1, dtype=np.float32)
         self._row = row / row.sum()
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared]:
+    def prepare(self, texts: Sequence[str], _reading: str = "right") -> list[Prepared]:
         """Return 16 tokens for each text."""
         return [self._prepared] * len(texts)
 
-    def score(self, prepared: Sequence[Prepared]) -> Any:
+    def score(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
         """Return the constant probabilities (n, c)."""
         return np.tile(self._row, (len(prepared), 1))
+
+    def logits(self, prepared: Sequence[Prepared]) -> NDArray[np.float32]:
+        """Return their logarithms (n, c)."""
+        return np.asarray(np.log(self.score(prepared)))
 
 
 @contextmanager
@@ -124,10 +130,11 @@ def thread_seconds() -> dict[str, float]:
 
 def measure(url: str, bodies: Path, connections: int, duration_s: float, py_spy: Path | None) -> dict[str, Any]:
     """Return what the load generator saw of ``url``, and the processor time per request of each thread, in microseconds."""
-    _drive(url, bodies, connections, 1.0)
+    url = f"{url}/v1/predict"
+    drive(url, Load(bodies, connections, duration_s=1.0, warmup_s=0.0))
     watcher = _start_py_spy(py_spy, duration_s) if py_spy is not None else None
     before = thread_seconds()
-    found = _drive(url, bodies, connections, duration_s)
+    found = drive(url, Load(bodies, connections, duration_s, warmup_s=0.0))
     after = thread_seconds()
     if watcher is not None:
         watcher.wait(60)
@@ -137,13 +144,6 @@ def measure(url: str, bodies: Path, connections: int, duration_s: float, py_spy:
         name: round(cost, 1) for name, cost in sorted(costs.items(), key=lambda item: -item[1]) if cost > 1
     }
     return found
-
-
-def _drive(url: str, bodies: Path, connections: int, duration_s: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "load_tests.generator", "--url", f"{url}/v1/predict", "--bodies", str(bodies)]
-    command += ["--connections", str(connections), "--duration-s", str(duration_s), "--warmup-s", "0"]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return result
 
 
 def _start_py_spy(target: Path, duration_s: float) -> subprocess.Popen[bytes]:
