@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PID_FILE = "haproxy.pid"
+_ROUTED = "\n    use_backend "
 _MARK = "# Closed by Hone.\n"
 # Asking these twice does no harm, so a replica's death need not reach their callers. Not so a correction without a key.
 REPEATABLE_PATHS = ("/", "/hf", "/predict", "/v1/predict")
@@ -71,6 +72,8 @@ def edited(config: str, way: Way, folder: Path) -> str:
         (r"^    errorfile 502 .*\n    errorfile 503 .*\n    errorfile 504 .*\n", errors),
         (r"^(defaults\n    mode http\n)", rf"\g<1>{limits}"),
         (r"^(frontend http_frontend\n    bind ).*\n", rf"\g<1>{way.bind}\n{once}"),
+        # Hone's routes begin at the root: where nothing is found, nothing is there yet.
+        (r"^(backend default_backend\n    )http-request return status 404 .*\n", r"\1http-request deny deny_status 503\n"),
     )
     for pattern, replacement in edits:
         config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
@@ -102,6 +105,24 @@ def living(folder: Path) -> int | None:
     return pid if str(folder).encode() in command else None
 
 
+def with_replicas(config: str, folder: Path) -> str:
+    """Return ``config``, or the last one that knew of replicas where this one knows of none.
+
+    A keeper that Ray has started anew begins so, and is told a second later who there is; callers need not wait for that.
+    """
+    last = folder / "last.cfg"
+    if _ROUTED in config:
+        _write(last, config)
+        return config
+    return last.read_text(encoding="utf-8") if last.exists() else config
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Become HAProxy; ``arguments`` are program, address, seconds for a request, and then Ray's own."""
     way = Way(arguments[0], arguments[1], float(arguments[2]))
@@ -109,10 +130,9 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(own[own.index("-f") + 1])
     folder = path.parent
     config = edited(path.read_text(encoding="utf-8"), way, folder)
+    config = with_replicas(config, folder)
     write_errors(folder)
-    replacement = folder / "edited.cfg"
-    replacement.write_text(config, encoding="utf-8")
-    replacement.replace(path)
+    _write(path, config)
     predecessor = living(folder)
     if predecessor is not None and "-sf" not in own:
         # Its keeper died, or lost it; it hands its socket over, so that no caller is turned away.

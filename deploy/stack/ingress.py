@@ -37,6 +37,7 @@ _MAX_CONNECTIONS = 4_096
 _SPARE_S = 5.0
 _DRAIN_S = 4.0
 _RESTART_EVERY_S = 2.0
+_KEEPER = "SERVE_PROXY_ACTOR"
 
 
 def haproxy_program() -> str | None:
@@ -125,6 +126,7 @@ class Ingress:
                 command = [str(self._folder / "haproxy"), "-db", "-f", str(folder / "haproxy.cfg"), "-dR"]
                 self._started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
                 self._restart_at = time.monotonic() + _RESTART_EVERY_S
+                _dismiss_keepers()
                 return True
         return False
 
@@ -160,6 +162,21 @@ def _claim_ports() -> tuple[socket.socket, int]:
         else:
             return claim, first
     raise StackError(f"no range of ports is free between {_WINDOWS.start} and {_WINDOWS.stop}; HONE_INGRESS=proxy needs none")
+
+
+def _dismiss_keepers() -> None:
+    """End Ray's actors that keep HAProxy; Serve starts new ones, and theirs takes over from the one that runs.
+
+    One that has lost its HAProxy would not mind, because another answers, and would fail at each change of replicas.
+    """
+    import ray
+
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        name = str(actor["name"])
+        if name.startswith(_KEEPER) and "fallback" not in name:
+            # Gone already is as good.
+            with suppress(ValueError):
+                ray.kill(ray.get_actor(name, namespace=str(actor["namespace"])))
 
 
 def _script(settings: Settings) -> str:
