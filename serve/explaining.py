@@ -27,7 +27,7 @@ _FEWEST_EVALUATIONS = 14
 
 
 class Explainer:
-    """Explains at most ``max_texts`` texts of a request, each by scoring at most ``evaluations`` shortened ones and an empty one."""
+    """Explains at most ``max_texts`` texts of a request, each by scoring the empty one and ``evaluations`` more at most."""
 
     def __init__(self, batcher: Batcher, *, max_texts: int, evaluations: int) -> None:
         self._batcher = batcher

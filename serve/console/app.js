@@ -1,12 +1,13 @@
 // The console: try a text and correct it, watch versions and runs, promote and roll back.
-import { ServiceError, call, element, table } from "./page.js";
+import { explained } from "./explained.js";
+import { ServiceError, call, element, hasKey, table, useKey } from "./page.js";
 import { WORDS } from "./words.js";
 
 const STATUS_EVERY_MS = 2000;
 const SHOWN_LABELS = 9;
 
 const byId = (id) => document.getElementById(id);
-const state = { language: "en", prediction: null, kept: null, asked: 0, shown: {} };
+const state = { language: "en", prediction: null, text: "", kept: null, asked: 0, shown: {}, locked: false };
 
 function word(key, values = {}) {
   return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
@@ -25,16 +26,26 @@ async function attempt(action) {
     say("");
     await action();
   } catch (error) {
+    lock(error.status === 401);
     say(error instanceof ServiceError ? error.message : word("unreachable"), true);
   }
+}
+
+// While it is locked nothing is asked for; a key that was refused is of no use any more.
+function lock(locked) {
+  state.locked = locked;
+  if (locked) useKey(null);
+  byId("key-form").hidden = !locked;
+  byId("forget-key").hidden = !hasKey();
 }
 
 async function ask() {
   const text = byId("text").value;
   const asked = ++state.asked;
-  const answer = await call("POST", "/v1/predict", { text });
+  const answer = await call("POST", "/v1/predict", byId("explain").checked ? { text, explain: true } : { text });
   if (asked !== state.asked) return;
   state.prediction = answer;
+  state.text = text;
   state.kept = null;
   showAnswer();
 }
@@ -58,6 +69,7 @@ function showAnswer() {
     ...rows,
     ...(answer.scores.length > shown.length ? [otherLabels(answer.scores.slice(SHOWN_LABELS))] : []),
     element("p", { className: "hint" }, word("correct")),
+    ...(answer.explanation ? [explained(state.text, answer.explanation, word)] : []),
     element("p", { className: "hint" }, facts),
     ...(answer.truncated ? [element("p", { className: "hint" }, word("truncated"))] : []),
   );
@@ -204,7 +216,8 @@ async function refresh() {
     call("GET", "/v1/models"),
     call("GET", "/v1/runs?limit=10"),
   ]);
-  if (status.status === "rejected") byId("serving").textContent = word("unreachable");
+  lock(status.reason?.status === 401);
+  if (status.status === "rejected") byId("serving").textContent = word(state.locked ? "keyNeeded" : "unreachable");
   show("status", status, showStatus);
   show("models", models, (answer) => showModels(answer.models));
   show("runs", runs, (answer) => showRuns(answer.runs));
@@ -248,11 +261,18 @@ function listen() {
   }));
   byId("run-head").addEventListener("click", () => attempt(() => learn("head")));
   byId("run-full").addEventListener("click", () => attempt(() => learn("full")));
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    useKey(byId("key").value.trim());
+    byId("key").value = "";
+    attempt(refresh);
+  });
+  byId("forget-key").addEventListener("click", () => { useKey(null); location.reload(); });
   byId("language").addEventListener("click", () => { speak(state.language === "en" ? "zh" : "en"); refresh(); });
 }
 
 async function watch() {
-  if (!document.hidden) await refresh();
+  if (!document.hidden && !state.locked) await refresh();
   setTimeout(watch, STATUS_EVERY_MS);
 }
 

@@ -16,16 +16,34 @@ export function table(heads, rows) {
   return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
 }
 
-export class ServiceError extends Error {}
+export class ServiceError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// Kept for this tab alone and until it is closed; where no key is asked for there is none.
+const KEY = "hone.key";
+
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
+export function useKey(key) {
+  if (key) sessionStorage.setItem(KEY, key);
+  else sessionStorage.removeItem(KEY);
+}
 
 export async function call(method, path, body, headers = {}) {
-  const options = { method, headers };
+  const options = { method, headers: { ...headers } };
+  if (hasKey()) options.headers.authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
   if (body !== undefined) {
-    options.headers = { ...headers, "content-type": "application/json" };
+    options.headers["content-type"] = "application/json";
     options.body = JSON.stringify(body);
   }
   const response = await fetch(path, options);
   const answer = await response.json();
-  if (!response.ok) throw new ServiceError(answer.error ?? response.statusText);
+  if (!response.ok) throw new ServiceError(answer.error ?? response.statusText, response.status);
   return answer;
 }

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from core.keys import KeyRing
 from core.settings import Settings
 from feedback.store import Store
 from serve.parts import assemble
 from tests.bundles import register_ngram_bundle
 from tests.serve.servers import listening
+from tests.serve.test_openapi import OPERATIONS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -94,6 +96,28 @@ def test_a_label_beyond_the_first_nine_is_chosen_by_name(page: Page) -> None:
     expect(page.locator("#notice")).to_contain_text("(correction)")
 
 
+def test_words_are_coloured_by_what_they_did(page: Page) -> None:
+    page.check("#explain")
+    text = "👍🏽 why <b>is</b> it intent3 好"
+    _ask(page, text)
+    why = page.locator(".why")
+    expect(why).to_have_attribute("aria-label", "Why intent3")
+    assert why.locator("p").inner_text() == text
+    assert why.locator("mark").all_inner_texts() == ["👍🏽", "why", "<b>is</b>", "it", "intent3", "好"]
+    strongest = why.locator("mark", has_text="intent3")
+    expect(strongest).to_have_class("for")
+    assert float((strongest.get_attribute("title") or "").replace("+", "")) > 0.3
+    expect(why.locator("li").first).to_contain_text("intent3 +0.")
+    colours = why.locator("mark").evaluate_all("marks => marks.map((mark) => getComputedStyle(mark).backgroundColor)")
+    assert len(set(colours)) > 1
+    # What is shown is still corrected like any other answer.
+    page.locator("#answer .label").nth(1).click()
+    expect(page.locator("#notice")).to_contain_text("(correction)")
+    page.uncheck("#explain")
+    _ask(page, text)
+    expect(why).to_have_count(0)
+
+
 def test_labels_are_shown_as_text(page: Page) -> None:
     _ask(page, "b bold")
     names = page.locator("#answer .label .name").all_text_contents()
@@ -124,7 +148,9 @@ def test_it_speaks_chinese_and_fits_a_phone(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.click("#language")
     expect(page.locator("#try-title")).to_have_text("试一段文本")
-    _ask(page, "about intent3")
+    page.check("#explain")
+    _ask(page, "about intent3 " + "averylongwordwithoutanyend" * 10)
+    expect(page.locator(".why")).to_have_attribute("aria-label", "为什么是 intent3")
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
@@ -136,9 +162,33 @@ def test_what_is_refused_is_told_in_the_services_words(page: Page) -> None:
     expect(page.locator("#notice")).to_have_text("text is blank; it must hold at least one visible character")
 
 
+def test_a_service_that_takes_a_key_asks_for_it(browser: Browser, settings: Settings) -> None:
+    _, secret = KeyRing(settings.home.keys).create("ada", "operate")
+    parts = assemble(settings.model_copy(update={"auth": "on"}), None, "replica-1")
+    parts.registry.promote(register_ngram_bundle(parts.registry), by="test", why="a fixture")
+    page = browser.new_page(locale="en-GB")
+    with listening(parts) as address:
+        page.goto(address)
+        expect(page.locator("#serving")).to_have_text("This service takes an API key (hone keys create).")
+        page.fill("#key", "hone_wrong")
+        page.click("#key-form button")
+        expect(page.locator("#key-form")).to_be_visible()
+        page.fill("#key", secret)
+        page.click("#key-form button")
+        expect(page.locator("#serving")).to_contain_text("v1")
+        expect(page.locator("#key-form")).to_be_hidden()
+        page.fill("#text", "so positive")
+        page.click("#ask")
+        expect(page.locator("#answer .label .name").first).to_have_text("positive")
+        page.click("#forget-key")
+        expect(page.locator("#key-form")).to_be_visible()
+        assert page.evaluate("sessionStorage.length + localStorage.length + document.cookie.length") == 0
+    page.close()
+
+
 def test_the_reference_shows_every_operation(browser: Browser, url: str) -> None:
     page = browser.new_page()
     page.goto(f"{url}/docs")
-    expect(page.locator("#operations summary")).to_have_count(15)
+    expect(page.locator("#operations summary")).to_have_count(len(OPERATIONS))
     expect(page.locator("#schemas")).to_contain_text("PredictRequest")
     page.close()

@@ -1,0 +1,50 @@
+// An explanation as the text itself, its words marked by what the label's score owes to them.
+import { element } from "./page.js";
+
+const LISTED = 5;
+const LISTED_POINTS = 60;
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+
+export function explained(text, explanation, word) {
+  const parts = explanation.attributions;
+  const largest = Math.max(...parts.map((part) => Math.abs(part.attribution)), 1e-9);
+  // Places count code points, as a string's iterator does; its own indices do not.
+  const points = Array.from(text);
+  const nodes = [];
+  let place = 0;
+  for (const part of parts) {
+    nodes.push(points.slice(place, part.start).join(""), marked(part, largest));
+    place = part.end;
+  }
+  nodes.push(points.slice(place).join(""));
+  const { label } = explanation;
+  return element(
+    "figure",
+    { className: "why", "aria-label": word("why", { label }) },
+    element("p", { dir: "auto" }, ...nodes),
+    element("figcaption", { className: "hint" }, word("whyHint", { label }), " ", sum(explanation, word)),
+    element("ol", { className: "hint" }, ...strongest(parts).map(line)),
+  );
+}
+
+function marked(part, largest) {
+  const node = element("mark", { className: part.attribution < 0 ? "against" : "for", title: signed(part.attribution) }, part.text);
+  node.style.setProperty("--weight", `${Math.round((70 * Math.abs(part.attribution)) / largest)}%`);
+  return node;
+}
+
+function sum(explanation, word) {
+  const { score, baseline_score: baseline } = explanation;
+  return word("whySum", { score: score.toFixed(3), baseline: baseline.toFixed(3), difference: signed(score - baseline) });
+}
+
+function line(part) {
+  const points = Array.from(part.text);
+  const text = points.length > LISTED_POINTS ? `${points.slice(0, LISTED_POINTS).join("")}…` : part.text;
+  return element("li", {}, `${text} ${signed(part.attribution)}`);
+}
+
+function strongest(parts) {
+  return [...parts].sort((one, other) => Math.abs(other.attribution) - Math.abs(one.attribution)).slice(0, LISTED);
+}
