@@ -38,6 +38,10 @@ class Samples:
         self._status.append(status)
         self._retry_after.append(retry_after)
 
+    def due_s(self) -> list[float]:
+        """Return when each request was due, in the order of their ends."""
+        return self._due_s.tolist()
+
     def summary(self, *, from_s: float, to_s: float) -> dict[str, Any]:
         """Return what the requests due in ``[from_s, to_s)`` come to; latencies are those of status 200, in milliseconds."""
         due = np.frombuffer(self._due_s) if len(self) else np.empty(0)

@@ -4,7 +4,7 @@
 
     python -m load_tests.baselines.expert --bundle <folder> --port 8000 --threads 2
 
-One process: uvicorn with uvloop and httptools, Starlette, orjson, ONNX Runtime on the bundle's own int8 file with its
+One process: uvicorn with uvloop and httptools, Starlette, orjson, ONNX Runtime on the bundle's own engine file with its
 tokenizer. Whatever waits when the engine is free is its next batch, shortest text first. No log, keys, metrics, limits,
 deadlines or swap.
 It answers with the encoder's share of the head only and leaves the n-grams out, which is less work than the bundle asks for.
@@ -58,7 +58,7 @@ class Model:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = ort.InferenceSession(
-            str(bundle / encoder["variants"]["int8"]), options, providers=["CPUExecutionProvider"]
+            str(bundle / encoder["variants"][encoder["serving"]]), options, providers=["CPUExecutionProvider"]
         )
 
     def answer(self, texts: list[str]) -> list[Answer]:
