@@ -3,6 +3,8 @@ import { element } from "./page.js";
 
 const LISTED = 5;
 const LISTED_POINTS = 60;
+// Less than this share of the strongest word is not worth a mark.
+const FAINT_RATIO = 0.02;
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
@@ -24,13 +26,15 @@ export function explained(text, explanation, word) {
     { className: "why", "aria-label": word("why", { label }) },
     element("p", { dir: "auto" }, ...nodes),
     element("figcaption", { className: "hint" }, word("whyHint", { label }), " ", sum(explanation, word)),
-    element("ol", { className: "hint" }, ...strongest(parts).map(line)),
+    element("ol", { className: "hint" }, ...strongest(parts, largest).map(line)),
   );
 }
 
 function marked(part, largest) {
-  const node = element("mark", { className: part.attribution < 0 ? "against" : "for", title: signed(part.attribution) }, part.text);
-  node.style.setProperty("--weight", `${Math.round((70 * Math.abs(part.attribution)) / largest)}%`);
+  const share = part.attribution / largest;
+  const className = Math.abs(share) < FAINT_RATIO ? "" : share < 0 ? "against" : "for";
+  const node = element("mark", { className, title: signed(part.attribution) }, part.text);
+  node.style.setProperty("--weight", `${Math.round(70 * Math.abs(share))}%`);
   return node;
 }
 
@@ -45,6 +49,7 @@ function line(part) {
   return element("li", {}, `${text} ${signed(part.attribution)}`);
 }
 
-function strongest(parts) {
-  return [...parts].sort((one, other) => Math.abs(other.attribution) - Math.abs(one.attribution)).slice(0, LISTED);
+function strongest(parts, largest) {
+  const size = (part) => Math.abs(part.attribution);
+  return parts.filter((part) => size(part) >= FAINT_RATIO * largest).sort((one, other) => size(other) - size(one)).slice(0, LISTED);
 }
