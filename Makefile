@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run install test check bench format reference clean
+.PHONY: help run install test check bench bench-serving bench-serving-smoke format reference clean
 
 help:  ## Say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 run: $(STAMP)  ## Install, teach the default classifier, serve it; Ctrl-C stops
 	@HONE_HOME="$${HONE_HOME:-$(CURDIR)/.hone}" $(BIN)/hone up
@@ -27,6 +27,12 @@ check: $(STAMP)  ## Lint, types, import rule
 
 bench: $(STAMP)  ## Measure first start, second start and Ctrl-C on a state folder of its own
 	$(BIN)/python -m load_tests.startup
+
+bench-serving: $(STAMP)  ## Measure serving against raw engine, baselines and overload; wants a quiet machine (15 minutes)
+	$(BIN)/python -m load_tests.serving --out results/serving
+
+bench-serving-smoke: $(STAMP)  ## The same in two minutes, judging nothing
+	$(BIN)/python -m load_tests.serving --smoke --out results/serving-smoke
 
 format: $(STAMP)  ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
