@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.waiting import CALL_COST_TOKENS, BatchBudget, WaitingText, WaitingTexts
+from serve.waiting import PADDING_RATIO, PADDING_TOKENS, BatchBudget, WaitingText, WaitingTexts
 
 lengths = st.lists(st.integers(0, 300), max_size=60)
 budgets = st.builds(BatchBudget, st.integers(1, 16), st.integers(16, 1024))
@@ -33,7 +33,7 @@ def test_every_text_is_taken_once_and_within_the_budget(tokens: list[int], budge
         cost = max(text.tokens for text in batch) * len(batch)
         assert len(batch) <= budget.max_texts
         assert cost <= budget.max_tokens or len(batch) == 1
-        assert cost - sum(text.tokens for text in batch) <= CALL_COST_TOKENS
+        assert cost - sum(text.tokens for text in batch) <= max(PADDING_TOKENS, PADDING_RATIO * cost)
 
 
 @given(lengths, budgets)
