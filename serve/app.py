@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
@@ -74,7 +75,14 @@ def build_routes(parts: Parts, ordinary: FastAPI | None = None) -> list[BaseRout
 
 
 def _ordinary_routes(parts: Parts) -> FastAPI:
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Generated clients show the name of an operation.
+        generate_unique_id_function=attrgetter("name"),
+    )
     routers = (corrections_router(parts), models_router(parts), runs_router(parts), status_router(parts), console_router())
     for router in (*routers, *format_routers(parts)):
         app.include_router(router)

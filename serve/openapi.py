@@ -35,7 +35,7 @@ _OWN_MODELS: Sequence[type[BaseModel]] = (
 
 @dataclass(frozen=True)
 class HotOperation:
-    """A ``POST`` on ``path`` that FastAPI does not know; ``also`` is a second media type of body and answer, of bytes."""
+    """A ``POST`` on ``path`` that FastAPI does not know."""
 
     path: str
     name: str
@@ -44,7 +44,6 @@ class HotOperation:
     takes: type[BaseModel]
     gives: type[BaseModel] | dict[str, Any]
     error: type[BaseModel] = ErrorAnswer
-    also: str | None = None
 
     @property
     def models(self) -> list[type[BaseModel]]:
@@ -54,8 +53,6 @@ class HotOperation:
     def render(self) -> dict[str, Any]:
         """Return the operation as the document has it."""
         answer = _json(self.gives) if isinstance(self.gives, type) else {"application/json": {"schema": self.gives}}
-        more = {self.also: {"schema": {"type": "string", "format": "binary"}}} if self.also else {}
-        body = {"required": True, "content": {**_json(self.takes), **more}}
         parts = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
         parameters = [{"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in parts]
         errors = {
@@ -67,8 +64,8 @@ class HotOperation:
             "summary": self.name.replace("_", " ").capitalize(),
             "description": self.description,
             **({"parameters": parameters} if parameters else {}),
-            "requestBody": body,
-            "responses": {"200": {"description": "The answer.", "content": {**answer, **more}}, **errors},
+            **takes(self.takes),
+            "responses": {"200": {"description": "The answer.", "content": answer}, **errors},
         }
 
 

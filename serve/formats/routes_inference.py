@@ -75,28 +75,28 @@ def inference_router(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["open inference protocol"], responses=ERRORS)
 
     @router.get("/v2")
-    async def server() -> dict[str, Any]:
+    async def server_metadata() -> dict[str, Any]:
         """Tell who this is."""
         return {"name": "hone", "version": release(), "extensions": ["binary_tensor_data", "classification"]}
 
     @router.get("/v2/health/live")
-    async def live() -> dict[str, bool]:
+    async def server_live() -> dict[str, bool]:
         """Answer 200 while the process works at all."""
         return {"live": True}
 
     @router.get("/v2/health/ready")
-    async def ready() -> dict[str, bool]:
+    async def server_ready() -> dict[str, bool]:
         """Answer 200 once a model is loaded, 503 before."""
         parts.slot.require()
         return {"ready": True}
 
     @router.get("/v2/models/{model}")
-    async def model(model: str) -> dict[str, Any]:
+    async def model_metadata(model: str) -> dict[str, Any]:
         """Tell the inputs and outputs; the one model is called `hone`."""
         return _metadata(find(parts, model, None))
 
     @router.get("/v2/models/{model}/versions/{version}")
-    async def model_version(model: str, version: str) -> dict[str, Any]:
+    async def model_version_metadata(model: str, version: str) -> dict[str, Any]:
         """Tell the inputs and outputs of a version, which must be the one that serves."""
         return _metadata(find(parts, model, version))
 
@@ -107,7 +107,7 @@ def inference_router(parts: Parts) -> APIRouter:
         return {"ready": True}
 
     @router.get("/v2/models/{model}/versions/{version}/ready")
-    async def version_ready(model: str, version: str) -> dict[str, bool]:
+    async def model_version_ready(model: str, version: str) -> dict[str, bool]:
         """Answer 200 while that version serves."""
         find(parts, model, version)
         return {"ready": True}

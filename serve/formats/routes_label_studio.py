@@ -34,12 +34,12 @@ def label_studio_router(parts: Parts) -> APIRouter:
     router = APIRouter(prefix=PREFIX, tags=["label studio"], responses=ERRORS)
 
     @router.get("/health")
-    async def health() -> dict[str, str]:
+    async def label_studio_health() -> dict[str, str]:
         """Answer 200 while the process works at all."""
         return {"status": "UP", "model_class": "Hone"}
 
     @router.post("/setup", openapi_extra=takes(SetupRequest))
-    async def setup(request: Request) -> dict[str, str]:
+    async def label_studio_setup(request: Request) -> dict[str, str]:
         """Check that a project fits this classifier: one Choices over a Text, with its labels as choices."""
         body = await read_json(request.scope, request.receive, SetupRequest, parts.settings)
         loaded = parts.slot.require()
@@ -48,7 +48,7 @@ def label_studio_router(parts: Parts) -> APIRouter:
         return {"model_version": loaded.version}
 
     @router.post("/predict", openapi_extra=takes(PredictTasksRequest))
-    async def predict(request: Request) -> dict[str, Any]:
+    async def label_studio_predict(request: Request) -> dict[str, Any]:
         """Answer tasks with pre-annotations, in their order."""
         body = await read_json(request.scope, request.receive, PredictTasksRequest, parts.settings)
         if not body.tasks:
@@ -60,7 +60,7 @@ def label_studio_router(parts: Parts) -> APIRouter:
         return {"results": [labelling.result(prediction, answer.version) for prediction in answer.predictions]}
 
     @router.post("/webhook", openapi_extra=takes(WebhookRequest), status_code=201)
-    async def webhook(request: Request) -> Response:
+    async def label_studio_webhook(request: Request) -> Response:
         """Take an event: annotations become corrections, on disk before the answer; START_TRAINING queues a run."""
         body = await read_json(request.scope, request.receive, WebhookRequest, parts.settings)
         match body.action:

@@ -44,13 +44,13 @@ def tei_router(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["text-embeddings-inference"], responses=ERRORS)
 
     @router.get("/health", response_class=Response)
-    async def health() -> Response:
+    async def tei_health() -> Response:
         """Answer 200 with an empty body once a model is loaded, 503 before."""
         parts.slot.require()
         return Response()
 
     @router.get("/info")
-    async def info() -> dict[str, Any]:
+    async def tei_info() -> dict[str, Any]:
         """Tell what serves and the limits, in TEI's fields; `model_sha` is the version's name."""
         return _info(parts)
 

@@ -28,7 +28,6 @@ _LABEL = {
 }
 _LABELS: dict[str, Any] = {"type": "array", "items": _LABEL}
 _ROWS: dict[str, Any] = {"type": "array", "items": _LABELS}
-_BINARY = "application/octet-stream"
 
 
 FORMAT_BODIES: Sequence[type[BaseModel]] = (SetupRequest, PredictTasksRequest, WebhookRequest)
@@ -79,10 +78,11 @@ def hot_operations() -> list[HotOperation]:
             path=path,
             name="infer_version" if "{version}" in path else "infer",
             tag="open inference protocol",
-            description="Open Inference Protocol: one tensor of texts in; label, score, prediction_id or scores out.",
+            # Binary tensors are left out: a second media type is more than generators of clients can do.
+            description="Open Inference Protocol: one tensor of texts in; label, score, prediction_id or scores out. With the "
+            "header `Inference-Header-Content-Length` the tensors may be binary, as tritonclient sends them.",
             takes=InferenceRequest,
             gives=InferenceAnswer,
-            also=_BINARY,
         )
         for path in routes_inference.PATHS
     ]

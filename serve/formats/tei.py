@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import to_json
 
 from core.errors import InvalidText
@@ -22,6 +22,11 @@ _PAIR = (
 )
 
 
+def _capitalised(value: object) -> object:
+    # Said here and not as four choices: generators of clients name their constants without regard to case.
+    return {"left": "Left", "right": "Right"}.get(value, value) if isinstance(value, str) else value
+
+
 class TeiRequest(Wire):
     """Body of ``POST /predict``."""
 
@@ -29,13 +34,15 @@ class TeiRequest(Wire):
         description='One text as `"a"` or `["a"]`, or a batch as `[["a"], ["b"]]`; a pair, `["a", "b"]`, is refused.'
     )
     truncate: bool | None = Field(None, description="False refuses a text the encoder cannot read whole; absent: it is cut.")
-    truncation_direction: Literal["Left", "left", "Right", "right"] = Field("Right", description="Which end is cut off.")
+    truncation_direction: Annotated[Literal["Left", "Right"], BeforeValidator(_capitalised)] = Field(
+        "Right", description="Which end is cut off; `left` and `right` are understood too."
+    )
     raw_scores: bool = Field(False, description="Scores as logits rather than probabilities.")
 
     def query_options(self) -> Options:
         """Return how to answer."""
         # The client says which end goes; that is the end the text is cut at.
-        side: Literal["left", "right"] = "left" if self.truncation_direction.lower() == "left" else "right"
+        side: Literal["left", "right"] = "left" if self.truncation_direction == "Left" else "right"
         return Options(
             function="none" if self.raw_scores else "softmax",
             truncation="refuse" if self.truncate is False else side,
