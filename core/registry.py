@@ -179,7 +179,8 @@ class Registry:
             if old.previous is None or old.champion is None:
                 raise NothingToRollBack("no champion was replaced yet, so there is none to go back to")
             verify(self.path(old.previous))
-            new = old.model_copy(update={"champion": old.previous, "previous": old.champion})
+            challenger = None if old.challenger == old.previous else old.challenger
+            new = Aliases(champion=old.previous, previous=old.champion, challenger=challenger)
             self._set(new)
             self._record(Move(at=now(), action="rollback", version=old.previous, replaced=old.champion, by=by, why=why))
             return new

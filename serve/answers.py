@@ -104,15 +104,9 @@ class MoveRequest(Wire):
 
 
 class PromoteRequest(MoveRequest):
-    """Body of ``POST /v1/models/{version}/promote``."""
+    """Body of ``POST /v1/models/{version}/promote`` and ``…/challenge``."""
 
-    override: bool = Field(False, description="Promote although the gate refused.")
-
-
-class ChallengeRequest(MoveRequest):
-    """Body of ``POST /v1/models/{version}/challenge``."""
-
-    override: bool = Field(False, description="Let it answer although the gate refused.")
+    override: bool = Field(False, description="Although the gate refused.")
 
 
 class Rollout(Wire):

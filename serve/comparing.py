@@ -19,6 +19,8 @@ from serve.probation import Spoken, Tally
 
 _TEXTS_AT_ONCE = 8
 _WAITING_TEXTS = 256
+# Versions that follow each other at once are not worth a process each.
+_SETTLE_S = 1.0
 
 _logger = logging.getLogger("hone.serve")
 
@@ -84,6 +86,8 @@ class Comparison:
 
     def _work(self) -> None:
         try:
+            if self._is_short_lived():
+                return
             self._check_memory()
             with self._started() as process:
                 own = self._settings
@@ -95,6 +99,10 @@ class Comparison:
                 reason = error.message if isinstance(error, HoneError) else f"the process that compares {error}"
                 _logger.warning("%s and %s are not compared: %s", self.subject.version, self.reference.version, reason)
                 self.problem = reason
+
+    def _is_short_lived(self) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, _SETTLE_S)
 
     def _check_memory(self) -> None:
         bundles = [(side.folder, read_manifest(side.folder)) for side in (self.subject, self.reference)]

@@ -29,7 +29,7 @@ def log_evidence(hits: int, trials: int, limit: float) -> float:
     >>> log_evidence(1, 10, 0.1) < 0
     True
     """
-    if limit >= 1.0:
+    if limit > 1.0 - _LEAST_LIMIT:
         return 0.0
     limit = max(limit, _LEAST_LIMIT)
     rows = []

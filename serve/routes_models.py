@@ -13,7 +13,6 @@ from core.registry import Aliases, Registry
 from core.rollouts import Rollouts
 from serve.answers import (
     AliasesAnswer,
-    ChallengeRequest,
     EncoderSummary,
     ModelAnswer,
     ModelsAnswer,
@@ -58,10 +57,10 @@ def models_router(parts: Parts) -> APIRouter:
         parts.watcher.nudge()
         return _aliases(aliases)
 
-    @router.post("/v1/models/{version}/challenge", openapi_extra=takes(ChallengeRequest))
+    @router.post("/v1/models/{version}/challenge", openapi_extra=takes(PromoteRequest))
     async def challenge(version: str, request: Request) -> AliasesAnswer:
         """Make a version the challenger: it answers the share that `HONE_CANARY_RATIO` names, or is only compared."""
-        move = await read_json(request.scope, request.receive, ChallengeRequest, parts.settings)
+        move = await read_json(request.scope, request.receive, PromoteRequest, parts.settings)
         challenge = parts.registry.challenge
         aliases = await asyncio.to_thread(challenge, version, by=move.by, why=move.why, override=move.override)
         return _aliases(aliases)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from traceback import clear_frames
 
 from core.classifier import Classifier
 from core.errors import BundleError, HoneError
@@ -138,8 +139,8 @@ class ChampionWatcher:
     def _read(self, version: str) -> Loaded:
         try:
             classifier = self._load(self._registry.path(version))
-        except Exception:
-            # What was read of it before it failed.
+        except Exception as error:
+            _forget_frames(error)
             give_back()
             raise
         return Loaded(version, classifier, classifier.manifest.lineage.speed)
@@ -199,3 +200,10 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, HoneError):
         return error.message
     return f"{type(error).__name__} while loading"
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what was read of a candidate, which the traceback would keep until the garbage collector comes by."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

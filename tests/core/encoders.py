@@ -41,11 +41,20 @@ def write_tokenizer(path: Path, *, special: bool = True) -> None:
 
 
 def write_graph(
-    path: Path, *, seed: int = 0, hidden: int = HIDDEN, inputs: Sequence[str] = (), output: str = "embedding"
+    path: Path,
+    *,
+    seed: int = 0,
+    hidden: int = HIDDEN,
+    inputs: Sequence[str] = (),
+    output: str = "embedding",
+    scale: float = 1.0,
 ) -> None:
-    """Write a graph that looks token vectors up, takes their mean over the mask and scales it to length 1."""
+    """Write a graph that looks token vectors up, takes their mean over the mask and scales it to length 1.
+
+    With a ``scale`` that is not a number, nothing of what it answers is one.
+    """
     ids, mask = inputs or ("input_ids", "attention_mask")
-    table = np.random.default_rng(seed).normal(size=(4 + len(WORDS), HIDDEN)).astype(np.float32)
+    table = np.random.default_rng(seed).normal(size=(4 + len(WORDS), HIDDEN)).astype(np.float32) * np.float32(scale)
     constants: dict[str, NDArray[Any]] = {
         "table": table,
         "one": np.array([1], dtype=np.int64),

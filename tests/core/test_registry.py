@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from core.bundle import HEAD, MANIFEST, verify
-from core.errors import BundleError, GateRefused, NothingToRollBack, UnknownVersion
+from core.errors import BundleError, Conflict, GateRefused, NothingToRollBack, UnknownVersion
 from core.gate import GateDecision, Rule
 from core.registry import Aliases, Registry
 from core.schemas import now
@@ -195,6 +195,30 @@ def test_other_entries_are_no_versions(registry: Registry) -> None:
     assert "old" not in registry.versions()
 
 
+def test_of_many_that_take_a_version_back_the_first_is_heard(registry: Registry) -> None:
+    for seed in range(2):
+        registry.promote(register_ngram_bundle(registry, seed=seed), by="a", why="")
+    first = registry.rollback(by="probation", why="slower", only="v2")
+    assert first == registry.rollback(by="probation", why="slower", only="v2") == Aliases(champion="v1", previous="v2")
+    assert [move.by for move in registry.history()].count("probation") == 1
+    # A person may overrule it.
+    assert registry.promote("v2", by="ann", why="it is right") == Aliases(champion="v2", previous="v1")
+
+
+def test_a_version_the_gate_refused_challenges_only_when_somebody_says_so(registry: Registry) -> None:
+    registry.promote(register_ngram_bundle(registry), by="a", why="")
+    register_ngram_bundle(registry, seed=1, decision=_REFUSAL)
+    assert registry.aliases().challenger == "v2"
+    assert not registry.may_answer("v2")
+    with pytest.raises(GateRefused):
+        registry.challenge("v2", by="ann", why="")
+    assert registry.challenge("v2", by="ann", why="try it", override=True).challenger == "v2"
+    assert registry.may_answer("v2")
+    assert registry.withdraw(by="canary", why="it failed", only="v3").challenger == "v2"
+    assert registry.withdraw(by="canary", why="it failed", only="v2").challenger is None
+    assert _moves(registry)[-2:] == [("challenge", "v2", "v2"), ("withdraw", "v2", None)]
+
+
 # All moves in any order
 
 
@@ -231,8 +255,25 @@ class _Moves(RuleBasedStateMachine):
     @rule()
     def rollback(self) -> None:
         old = self.aliases
-        self.aliases = old.model_copy(update={"champion": old.previous, "previous": old.champion})
+        challenger = None if old.challenger == old.previous else old.challenger
+        self.aliases = Aliases(champion=old.previous, previous=old.champion, challenger=challenger)
         assert self.registry.rollback(by="a", why="") == self.aliases
+
+    @precondition(lambda self: self.count > 0)
+    @rule(data=st.data())
+    def challenge(self, data: st.DataObject) -> None:
+        version = f"v{data.draw(st.integers(1, self.count))}"
+        if version == self.aliases.champion:
+            with pytest.raises(Conflict):
+                self.registry.challenge(version, by="a", why="")
+        else:
+            self.aliases = self.aliases.model_copy(update={"challenger": version})
+            assert self.registry.challenge(version, by="a", why="") == self.aliases
+
+    @rule()
+    def withdraw(self) -> None:
+        self.aliases = self.aliases.model_copy(update={"challenger": None})
+        assert self.registry.withdraw(by="a", why="") == self.aliases
 
     @rule()
     def open_anew(self) -> None:
@@ -247,7 +288,10 @@ class _Moves(RuleBasedStateMachine):
         if hasattr(self, "registry"):
             assert self.registry.aliases() == self.aliases
             assert len(self.registry.versions()) == self.count
-            assert self.aliases.champion is None or self.aliases.champion != self.aliases.previous
+            assert self.aliases.champion is None or self.aliases.champion not in (
+                self.aliases.previous,
+                self.aliases.challenger,
+            )
 
 
 def test_any_order_of_moves(tmp_path: Path) -> None:
