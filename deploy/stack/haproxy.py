@@ -67,6 +67,7 @@ def edited(config: str, way: Way, folder: Path) -> str:
         (r"^(    stats socket .*) mode 666 ", r"\1 mode 600 "),
         # To a log server on UDP port 514, two lines for each request; Hone's metrics and logs tell more.
         (r"^    log \S+ local0 info\n", ""),
+        (r"^    option httplog\n", ""),
         (r"^frontend prometheus\n(?:    .*\n)+", ""),
         (r"^listen stats\n(?:  .*\n)+", ""),
         (r"^    errorfile 502 .*\n    errorfile 503 .*\n    errorfile 504 .*\n", errors),

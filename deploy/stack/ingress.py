@@ -13,12 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-
-import psutil
 
 from core.errors import StackError
 from core.settings import Settings
@@ -37,6 +34,7 @@ _MAX_CONNECTIONS = 4_096
 _SPARE_S = 5.0
 _DRAIN_S = 4.0
 _RESTART_EVERY_S = 2.0
+_SOCKET = "s"
 _KEEPER = "SERVE_PROXY_ACTOR"
 
 
@@ -133,22 +131,15 @@ class Ingress:
     def close(self) -> None:
         """Take no more requests, and return when those in flight are answered. Safe to call twice."""
         self._restart_at = float("inf")
-        if self.kind == "haproxy":
-            processes = list(self._processes())
-            for process in processes:
-                with suppress(psutil.Error):
-                    process.send_signal(signal.SIGUSR1)
-            psutil.wait_procs(processes, timeout=_DRAIN_S)
+        for pid_file in self._folder.glob(f"*/{haproxy.PID_FILE}"):
+            pid = living(pid_file.parent)
+            if pid is not None:
+                # Gone in this very moment is as good.
+                with suppress(OSError):
+                    _drain(pid, pid_file.parent / _SOCKET)
         if self._claim is not None:
             self._claim.close()
             self._claim = None
-
-    def _processes(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                command = process.cmdline()
-                if command and Path(command[0]).name == "haproxy" and any(str(self._folder) in part for part in command):
-                    yield process
 
 
 def _claim_ports() -> tuple[socket.socket, int]:
@@ -162,6 +153,36 @@ def _claim_ports() -> tuple[socket.socket, int]:
         else:
             return claim, first
     raise StackError(f"no range of ports is free between {_WINDOWS.start} and {_WINDOWS.stop}; HONE_INGRESS=proxy needs none")
+
+
+def _drain(pid: int, admin: Path) -> None:
+    """Have HAProxy listen no more and close each connection with its next answer; return when no request is in flight.
+
+    It does not end by itself as long as a caller keeps an idle connection.
+    """
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(_DRAIN_S)
+        channel.connect(str(admin))
+        # Kept open, since HAProxy takes no other command from here on.
+        _command(channel, "prompt")
+        os.kill(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + _DRAIN_S
+        while time.monotonic() < deadline:
+            streams = [line for line in _command(channel, "show sess").splitlines() if line.startswith("0x")]
+            if all("proto=unix_stream" in line for line in streams):
+                return
+            time.sleep(0.05)
+
+
+def _command(channel: socket.socket, command: str) -> str:
+    channel.sendall(f"{command}\n".encode())
+    answer = b""
+    while not answer.endswith(b"\n> "):
+        part = channel.recv(65_536)
+        if not part:
+            break
+        answer += part
+    return answer.decode("utf-8", errors="replace")
 
 
 def _dismiss_keepers() -> None:
@@ -199,7 +220,7 @@ def _haproxy_environment(settings: Settings, folder: Path, program: Path) -> dic
         "BINARY_PATH": program,
         # Ray puts a folder of the node's name between; the name of a socket may have 107 bytes.
         "CONFIG_FILE_LOC": folder / "haproxy.cfg",
-        "SOCKET_PATH": folder / "s",
+        "SOCKET_PATH": folder / _SOCKET,
         "SERVER_STATE_BASE": folder,
         "SERVER_STATE_FILE": folder / "state",
         "METRICS_SOCKET_PATH": folder / "m",
