@@ -10,6 +10,7 @@ from typing import Literal, Self, Unpack
 
 import httpx
 
+from core.errors import InputError
 from core.schemas import (
     LIVE_STATES,
     CorrectionAnswer,
@@ -80,7 +81,7 @@ class AsyncClient:
 
         async def answer(part: list[str]) -> list[PredictionAnswer]:
             async with free:
-                return (await self._run(calls.predict_part(part, options))).predictions
+                return await self._predict_part(part, options)
 
         tasks = [asyncio.ensure_future(answer(part)) for part in parts]
         try:
@@ -152,6 +153,15 @@ class AsyncClient:
     async def status(self) -> StatusAnswer:
         """Return what serves, how every replica fares, and what people and the learner did last."""
         return await self._run(calls.status())
+
+    async def _predict_part(self, part: list[str], options: PredictOptions) -> list[PredictionAnswer]:
+        try:
+            return (await self._run(calls.predict_part(part, options))).predictions
+        except InputError as error:
+            smaller = calls.smaller_parts(part, error)
+            if not smaller:
+                raise
+        return [answer for some in smaller for answer in await self._predict_part(some, options)]
 
     async def _look(self, path: str) -> bool:
         try:

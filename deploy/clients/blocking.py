@@ -10,6 +10,7 @@ from typing import Literal, Self, Unpack
 
 import httpx
 
+from core.errors import InputError
 from core.schemas import (
     LIVE_STATES,
     CorrectionAnswer,
@@ -70,7 +71,7 @@ class Client:
 
         A swap may fall between two requests: each answer says which version it is of.
         """
-        return [answer for part in self.parts(texts) for answer in self._run(calls.predict_part(part, options)).predictions]
+        return [answer for part in self.parts(texts) for answer in self._predict_part(part, options)]
 
     def parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
         """Yield ``texts`` in order, in parts of which each fits into one request."""
@@ -138,6 +139,15 @@ class Client:
     def status(self) -> StatusAnswer:
         """Return what serves, how every replica fares, and what people and the learner did last."""
         return self._run(calls.status())
+
+    def _predict_part(self, part: list[str], options: PredictOptions) -> list[PredictionAnswer]:
+        try:
+            return self._run(calls.predict_part(part, options)).predictions
+        except InputError as error:
+            smaller = calls.smaller_parts(part, error)
+            if not smaller:
+                raise
+        return [answer for some in smaller for answer in self._predict_part(some, options)]
 
     def _look(self, path: str) -> bool:
         try:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, JsonValue
 
+from core.errors import BodyTooLarge, HoneError, TooManyTexts, TooManyTokens
 from core.schemas import (
     CorrectionAnswer,
     CorrectionsAnswer,
@@ -102,6 +103,20 @@ def in_requests(texts: Sequence[str], *, max_texts: int, max_bytes: int) -> Iter
         size += cost
     if part:
         yield part
+
+
+def smaller_parts(part: Sequence[str], error: HoneError) -> list[list[str]]:
+    """Return ``part`` in parts that a service with lower limits takes; empty where ``error`` is about something else.
+
+    >>> smaller_parts(["a", "b", "c"], TooManyTexts("…", allowed=2))
+    [['a', 'b'], ['c']]
+    """
+    if len(part) < 2 or not isinstance(error, TooManyTexts | BodyTooLarge | TooManyTokens):
+        return []
+    allowed = error.details.get("allowed")
+    half = len(part) // 2
+    size = allowed if isinstance(error, TooManyTexts) and type(allowed) is int and 0 < allowed < len(part) else half
+    return [list(part[start : start + size]) for start in range(0, len(part), size)]
 
 
 def correct(label: str, said: CorrectionFields, key: str | None) -> Call[CorrectionAnswer]:

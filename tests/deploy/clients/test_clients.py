@@ -1,0 +1,123 @@
+"""Both clients against a real replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from core.errors import IdempotencyConflict, InvalidText, NotFound, NothingToRollBack, UnknownLabel, UnknownVersion
+from core.registry import Registry
+from core.settings import Settings
+from deploy.clients import AsyncClient, Client, Connection
+from deploy.clients.calls import in_requests
+from tests.bundles import register_ngram_bundle
+
+
+class Waiting:
+    """An :class:`AsyncClient` that is called like a :class:`Client`, so that both are held to the same."""
+
+    def __init__(self, client: AsyncClient, runner: asyncio.Runner) -> None:
+        self._client = client
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return lambda *arguments, **named: self._runner.run(method(*arguments, **named))
+
+
+@contextmanager
+def _opened(kind: str, connection: Connection) -> Iterator[Any]:
+    if kind == "Client":
+        with Client(connection) as client:
+            yield client
+        return
+    with asyncio.Runner() as runner:
+        waiting = AsyncClient(connection)
+        yield Waiting(waiting, runner)
+        runner.run(waiting.close())
+
+
+@pytest.fixture(params=["Client", "AsyncClient"])
+def hone(request: pytest.FixtureRequest, service: Settings) -> Iterator[Any]:
+    """Give each client, connected to a replica that takes 20 texts a request."""
+    with _opened(request.param, Connection.of(service)) as client:
+        yield client
+
+
+def test_one_text(hone: Any) -> None:
+    answer = hone.predict("so positive", top_k=2, metadata={"from": "a test"})
+    assert (answer.label, answer.model_version, len(answer.scores)) == ("positive", "v1", 2)
+    assert answer.abstained is False
+    assert hone.predict("hm", min_score=0.99).abstained is True
+
+
+def test_any_number_of_texts_is_answered_in_order(hone: Any) -> None:
+    texts = ["positive", "negative", "neutral"] * 35
+    assert [answer.label for answer in hone.predict_many(texts)] == texts
+    assert hone.predict_many([]) == []
+
+
+def test_a_service_with_lower_limits_is_sent_less_at_a_time(service: Settings) -> None:
+    with Client(service.url) as client:
+        assert client.connection.request_max_texts > service.max_texts
+        assert len(client.predict_many(["positive"] * 50)) == 50
+        with pytest.raises(InvalidText):
+            client.predict_many(["positive", ""])
+
+
+def test_corrections_and_their_keys(hone: Any) -> None:
+    prediction_id = hone.predict("so positive").prediction_id
+    first = hone.correct("neutral", prediction_id=prediction_id, annotator="ada", confidence=0.9, key="k-1")
+    assert hone.correct("neutral", prediction_id=prediction_id, annotator="ada", confidence=0.9, key="k-1") == first
+    assert (first.kind, first.predicted_label, first.annotator) == ("correction", "positive", "ada")
+    with pytest.raises(IdempotencyConflict):
+        hone.correct("negative", prediction_id=prediction_id, key="k-1")
+    with pytest.raises(UnknownLabel) as caught:
+        hone.correct("Positiv", text="a")
+    assert str(caught.value.details["nearest"]).startswith("['positive'")
+    second = hone.correct("positive", text="another")
+    page = hone.corrections(limit=1)
+    assert (page.corrections, page.next_before) == ([second], second.correction_id)
+    assert hone.corrections(before=page.next_before).corrections == [first]
+
+
+def test_versions(hone: Any, registry: Registry) -> None:
+    with pytest.raises(NothingToRollBack):
+        hone.roll_back()
+    register_ngram_bundle(registry, seed=1)
+    assert hone.promote("v2", by="ada", why="a test").champion == "v2"
+    assert [(model.version, model.aliases) for model in hone.models()] == [("v2", ["champion"]), ("v1", ["previous"])]
+    assert hone.model("previous").version == "v1"
+    assert hone.roll_back().champion == "v1"
+    with pytest.raises(UnknownVersion):
+        hone.model("v9")
+    with pytest.raises(NotFound):
+        hone.model("../status")
+
+
+def test_runs(hone: Any) -> None:
+    queued = hone.start_run("full", note="a test")
+    assert (queued.state, queued.speed, queued.note) == ("queued", "full", "a test")
+    assert hone.run(queued.run_id) == queued
+    assert hone.watch_run(queued.run_id, timeout_s=0).state == "queued"
+    assert hone.stop_run(queued.run_id).state == "cancelled"
+    assert hone.watch_run(queued.run_id).state == "cancelled"
+    assert [run.run_id for run in hone.runs()] == [queued.run_id]
+
+
+def test_status(hone: Any) -> None:
+    assert hone.alive()
+    assert hone.ready()
+    assert hone.status().model_version == "v1"
+
+
+def test_parts_fit_into_requests() -> None:
+    texts = ["a" * 1_000, "é" * 1_000, "b"] * 20
+    parts = list(in_requests(texts, max_texts=7, max_bytes=20_000))
+    assert [text for part in parts for text in part] == texts
+    assert max(map(len, parts)) <= 7
+    assert all(sum(len(text.encode("ascii", "backslashreplace")) for text in part) < 20_000 for part in parts)
