@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 Content = TypeVar("Content")
 
 # Share of a batch that may be padding. A call of the engine costs about as much as 35 tokens besides its own (MiniLM int8 on 2
-# cores), so it hardly matters where the limit lies: simulated with BANKING77's lengths and 32 callers, 5% to 18% of padding come
-# within 3% of the same throughput, and first come first served, which pads 65%, reaches half of it.
+# cores), so it hardly matters where the limit lies: simulated with BANKING77's lengths and 32 callers, 5% to 18% of padding are
+# within 3% of each other, and first come first served, which pads 65%, reaches half of that.
 PADDING_RATIO = 0.05
 # Where few wait, company is worth a little more.
 PADDING_TOKENS = 5
