@@ -28,8 +28,7 @@ class RolloutBook:
         """Record that ``version`` is in ``state`` here; what was said last is not said again, only counted."""
         self.metrics.count("hone_rollouts_total", state=state)
         facts = {"version": version, "reason": reason}
-        words = f"{state}: {reason}" if reason else state
-        _logger.log(logging.ERROR if state in _BAD else logging.INFO, "rollout of %s: %s", version, words, extra=facts)
+        _logger.log(logging.ERROR if state in _BAD else logging.INFO, "rollout of %s: %s", version, state, extra=facts)
         if self._last == (version, state, reason):
             return
         self._last = version, state, reason

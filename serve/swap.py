@@ -121,6 +121,7 @@ class ChampionWatcher:
 
     async def _take(self, version: str, outcome: str) -> bool:
         self._slot.candidate = version
+        started = perf_counter()
         try:
             loaded = await self.load(version)
         except Exception as error:
@@ -132,7 +133,7 @@ class ChampionWatcher:
             # Rolled back while it was loading: it must not see traffic. The next look takes what is champion now.
             self.nudge()
             return True
-        self._put(loaded, outcome)
+        self._put(loaded, outcome, perf_counter() - started)
         await self._book.note(version, "fell_back" if outcome == "fell_back" else "serving")
         return True
 
@@ -145,7 +146,7 @@ class ChampionWatcher:
             raise
         return Loaded(version, classifier, classifier.manifest.lineage.speed)
 
-    def _put(self, loaded: Loaded, outcome: str) -> None:
+    def _put(self, loaded: Loaded, outcome: str, took_s: float) -> None:
         slot = self._slot
         replaced, slot.current = slot.current, loaded
         # Whoever watches the new version decides how long the one before is kept; the one that was taken back is not.
@@ -156,7 +157,8 @@ class ChampionWatcher:
             self._metrics.set("hone_champion_info", 0, version=replaced.version)
         self._metrics.set("hone_champion_info", 1, version=loaded.version)
         self._metrics.count("hone_swaps_total", outcome=outcome)
-        _logger.info("%s %s", outcome, loaded.version, extra={"replaced": replaced.version if replaced else None})
+        facts = {"replaced": replaced.version if replaced else None, "took_s": round(took_s, 4)}
+        _logger.info("%s %s", outcome, loaded.version, extra=facts)
 
     async def _refuse(self, version: str, reason: str, *, keep: bool) -> None:
         before = self._slot.refusal
