@@ -150,6 +150,7 @@ class CorrectionAnswer(Wire):
     confidence: float | None
     created_at: datetime
     used_by: list[str] = Field(default_factory=list, description="Versions that learned from it.")
+    withdrawn: bool = Field(False, description="It was taken back, and later runs do not learn from it.")
 
 
 class CorrectionsAnswer(Wire):

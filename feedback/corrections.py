@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 from core.errors import InputError, NotFound
 from core.schemas import CorrectionAnswer, CorrectionKind, CorrectionRequest, CorrectionsAnswer, PredictionRecord, now
 from core.text import text_key
-from feedback.database import Database, keep_order
-from feedback.idempotency import claim, digest, first_answer
+from feedback.database import Database, insert_into, keep_order
+from feedback.idempotency import answers_under, claim, digest, first_answer
 from feedback.predictions import find_prediction
-from feedback.tables import corrections, run_corrections, runs
+from feedback.tables import corrections, run_corrections, runs, withdrawals
 
-_ANSWERED = tuple(name for name in CorrectionAnswer.model_fields if name != "used_by")
+_ANSWERED = tuple(name for name in CorrectionAnswer.model_fields if name not in ("used_by", "withdrawn"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,23 @@ class Corrections(Database):
         with self._writing() as connection:
             return _add(connection, request, idempotency_key)
 
+    def withdraw_corrections(self, key_prefix: str) -> list[str]:
+        """Return the ids of the corrections whose idempotency keys begin with ``key_prefix``; they count no longer.
+
+        They stay in the list, marked, and what had learned from them has. Withdrawing again changes nothing.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        with self._writing() as connection:
+            ids = [answer.correction_id for answer in answers_under(connection, key_prefix)]
+            query = select(corrections.c.sequence).where(corrections.c.correction_id.in_(ids))
+            rows = [{"sequence": sequence, "created_at": now()} for sequence in connection.execute(query).scalars()]
+            if rows:
+                statement = insert_into(connection, withdrawals).on_conflict_do_nothing(index_elements=["sequence"])
+                connection.execute(statement, rows)
+        return ids
+
     def corrections(self, limit: int = 100, before: str | None = None) -> CorrectionsAnswer:
         """Return up to ``limit`` corrections, newest first, older than the one named ``before``.
 
@@ -73,8 +90,7 @@ class Corrections(Database):
                 query = query.where(corrections.c.sequence < _find(connection, before).sequence)
             rows = connection.execute(query).all()
             page = rows[:limit]
-            used_by = _used_by(connection, [row.sequence for row in page])
-        answers = [_answer(row._asdict(), used_by.get(row.sequence, [])) for row in page]
+            answers = _answers(connection, page)
         return CorrectionsAnswer(corrections=answers, next_before=answers[-1].correction_id if len(rows) > limit else None)
 
     def correction(self, correction_id: str) -> CorrectionAnswer:
@@ -85,8 +101,7 @@ class Corrections(Database):
             StoreUnavailable: the store does not answer.
         """
         with self._reading() as connection:
-            row = _find(connection, correction_id)
-            return _answer(row._asdict(), _used_by(connection, [row.sequence]).get(row.sequence, []))
+            return _answers(connection, [_find(connection, correction_id)])[0]
 
     def correction_count(self, after_sequence: int = 0, *, kind: CorrectionKind | None = "correction") -> int:
         """Return how many came after ``after_sequence``: corrections, or confirmations, or with None both."""
@@ -102,7 +117,7 @@ class Corrections(Database):
             return newest_sequence(connection)
 
     def training_corrections(self, up_to_sequence: int | None = None) -> list[TrainingCorrection]:
-        """Return the last word on each text up to and including that sequence number, oldest first."""
+        """Return the last word on each text up to and including that sequence number, oldest first; withdrawn ones are none."""
         within = [] if up_to_sequence is None else [corrections.c.sequence <= up_to_sequence]
         query = _latest_per(corrections.c.text_key, within).order_by(corrections.c.sequence)
         with self._reading() as connection:
@@ -168,6 +183,14 @@ def _find(connection: Connection, correction_id: str) -> Row[tuple[Any, ...]]:
     return row
 
 
+def _answers(connection: Connection, rows: Sequence[Row[tuple[Any, ...]]]) -> list[CorrectionAnswer]:
+    sequences = [row.sequence for row in rows]
+    used_by = _used_by(connection, sequences)
+    query = select(withdrawals.c.sequence).where(withdrawals.c.sequence.in_(sequences))
+    withdrawn = set(connection.execute(query).scalars())
+    return [_answer(row._asdict(), used_by.get(row.sequence, []), withdrawn=row.sequence in withdrawn) for row in rows]
+
+
 def _used_by(connection: Connection, sequences: Sequence[int]) -> Mapping[int, list[str]]:
     found: dict[int, list[str]] = {}
     if not sequences:
@@ -183,10 +206,12 @@ def _used_by(connection: Connection, sequences: Sequence[int]) -> Mapping[int, l
     return found
 
 
-def _answer(row: Mapping[str, Any], used_by: Sequence[str] = ()) -> CorrectionAnswer:
-    return CorrectionAnswer.model_validate({**{name: row[name] for name in _ANSWERED}, "used_by": list(used_by)})
+def _answer(row: Mapping[str, Any], used_by: Sequence[str] = (), *, withdrawn: bool = False) -> CorrectionAnswer:
+    kept = {name: row[name] for name in _ANSWERED}
+    return CorrectionAnswer.model_validate({**kept, "used_by": list(used_by), "withdrawn": withdrawn})
 
 
 def _latest_per(column: ColumnElement[Any], where: Iterable[ColumnElement[bool]]) -> Select[tuple[Any, ...]]:
-    newest = select(func.max(corrections.c.sequence)).where(and_(True, *where)).group_by(column)
+    stands = corrections.c.sequence.not_in(select(withdrawals.c.sequence))
+    newest = select(func.max(corrections.c.sequence)).where(and_(stands, *where)).group_by(column)
     return select(corrections).where(corrections.c.sequence.in_(newest))

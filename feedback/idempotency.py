@@ -36,6 +36,14 @@ def first_answer(connection: Connection, key: str, body_sha256: str) -> Correcti
     return CorrectionAnswer.model_validate(row.answer)
 
 
+def answers_under(connection: Connection, key_prefix: str) -> list[CorrectionAnswer]:
+    """Return what was answered to every key that begins with ``key_prefix``."""
+    # Some databases compare without regard to case here, so it is compared once more.
+    query = select(idempotency.c.key, idempotency.c.answer).where(idempotency.c.key.startswith(key_prefix, autoescape=True))
+    rows = connection.execute(query).all()
+    return [CorrectionAnswer.model_validate(row.answer) for row in rows if row.key.startswith(key_prefix)]
+
+
 def claim(connection: Connection, key: str, body_sha256: str, answer: CorrectionAnswer) -> bool:
     """Return whether this transaction is the first with ``key``; waits for another that is about to be."""
     statement = insert_into(connection, idempotency).on_conflict_do_nothing(index_elements=["key"])

@@ -26,7 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration; a store at another one is migrated, or refused where it is unknown."""
 
 metadata = MetaData(
@@ -101,6 +101,14 @@ corrections = Table(
     Column("created_at", UtcDateTime, nullable=False),
     # A sequence number is never given twice, also after rows were erased: runs remember how far they had read.
     sqlite_autoincrement=True,
+)
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    # No foreign key: corrections are erased without asking who withdrew them.
+    Column("sequence", Sequence, primary_key=True, autoincrement=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 idempotency = Table(

@@ -70,12 +70,13 @@ class Project(LabelStudioBody):
 
 
 class WebhookRequest(LabelStudioBody):
-    """Body of ``POST /label-studio/webhook``."""
+    """Body of ``POST /label-studio/webhook``; ``annotations`` are those that were deleted."""
 
     action: str
     project: Project = Field(default_factory=Project)
     task: Task = Field(default_factory=Task)
     annotation: Annotation = Field(default_factory=Annotation)
+    annotations: list[Annotation] = Field(default_factory=list, max_length=1_000)
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,13 @@ def idempotency_key(request: WebhookRequest, correction: CorrectionRequest) -> s
     """Return a key by which an event that is delivered twice counts once, and an annotation that was changed counts again."""
     annotation = request.annotation
     said = f"{annotation.updated_at}\n{correction.model_dump_json()}"
-    digest = hashlib.sha256(said.encode()).hexdigest()
-    return f"label-studio:{annotation.id}:{digest}"
+    return key_prefix(request, annotation) + hashlib.sha256(said.encode()).hexdigest()
+
+
+def key_prefix(request: WebhookRequest, annotation: Annotation) -> str:
+    """Return how the keys of all that was ever said with ``annotation`` begin."""
+    project = request.project.id if type(request.project.id) is int else "-"
+    return f"label-studio:{project}:{annotation.id}:"
 
 
 def _parse(config: str) -> ElementTree.Element:

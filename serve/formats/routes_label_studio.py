@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from core.errors import UnknownPrediction
 from core.schemas import CorrectionAnswer
 from feedback.store import Store
+from serve.auth import require_role
 from serve.correcting import accept
 from serve.formats.label_studio import (
     Labelling,
@@ -19,6 +20,7 @@ from serve.formats.label_studio import (
     as_text,
     correction_of,
     idempotency_key,
+    key_prefix,
 )
 from serve.openapi import ERRORS, takes
 from serve.parsing import check_texts, read_json
@@ -59,14 +61,19 @@ def label_studio_router(parts: Parts) -> APIRouter:
         answer = await parts.predictor.predict(Query(texts, Options(top_k=1), {"origin": "label studio"}))
         return {"results": [labelling.result(prediction, answer.version) for prediction in answer.predictions]}
 
-    @router.post("/webhook", openapi_extra=takes(WebhookRequest), status_code=201)
+    ignored: dict[int | str, dict[str, Any]] = {200: {"description": "An event that changes nothing here."}}
+
+    @router.post("/webhook", openapi_extra=takes(WebhookRequest), status_code=201, responses=ignored)
     async def label_studio_webhook(request: Request) -> Response:
         """Take an event: annotations become corrections, on disk before the answer; START_TRAINING queues a run."""
         body = await read_json(request.scope, request.receive, WebhookRequest, parts.settings)
         match body.action:
             case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED":
                 result = await _correct(body, parts)
+            case "ANNOTATION_DELETED" | "ANNOTATIONS_DELETED":
+                result = await _withdraw(body, parts)
             case "START_TRAINING":
+                require_role(request.scope, "operate")
                 result = await _start(parts)
             case _:
                 return JSONResponse({"status": "ignored", "result": "this event changes nothing here"})
@@ -85,6 +92,14 @@ async def _correct(body: WebhookRequest, parts: Parts) -> dict[str, Any]:
     except UnknownPrediction:
         answer = await accept(as_text(correction, body), key, parts)
     return {"correction_id": answer.correction_id, "kind": answer.kind}
+
+
+async def _withdraw(body: WebhookRequest, parts: Parts) -> dict[str, Any]:
+    gone = [annotation for annotation in (body.annotation, *body.annotations) if annotation.id is not None]
+    withdrawn: list[str] = []
+    for annotation in gone:
+        withdrawn += await parts.store.call(Store.withdraw_corrections, key_prefix(body, annotation))
+    return {"withdrawn": withdrawn}
 
 
 async def _start(parts: Parts) -> dict[str, Any]:

@@ -16,6 +16,24 @@ from feedback.store import Store
 from tests.feedback.records import prediction
 
 
+def test_withdrawn_corrections_are_listed_and_count_no_longer(store: Store) -> None:
+    def said(text: str, label: str, key: str) -> str:
+        return store.add_correction(CorrectionRequest(text=text, label=label), idempotency_key=key).correction_id
+
+    first = said("a", "x", "tool_1:1")
+    second, third = said("a", "y", "tool_1:2"), said("b", "y", "toolX1:3")
+    said("c", "z", "TOOL_1:4")
+    assert store.withdraw_corrections("tool_1:2") == [second]
+    assert [(word.text, word.label) for word in store.training_corrections()] == [("a", "x"), ("b", "y"), ("c", "z")]
+    assert sorted(store.withdraw_corrections("tool_1:")) == sorted([first, second])
+    assert store.withdraw_corrections("nothing:") == []
+    assert [word.text for word in store.training_corrections()] == ["b", "c"]
+    assert store.correction(first).withdrawn
+    assert not store.correction(third).withdrawn
+    assert said("a", "x", "tool_1:1") == first
+    assert len(store.corrections().corrections) == 4
+
+
 def test_a_prediction_comes_back_as_it_went_in(store: Store) -> None:
     record = prediction(text="这是 a “test”\n😀")
     store.log_predictions([record])

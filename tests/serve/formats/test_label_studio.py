@@ -120,6 +120,20 @@ def test_a_changed_annotation_is_the_last_word(own: Listening) -> None:
     assert [item.label for item in own.store.training_corrections()] == ["positive"]
 
 
+@pytest.mark.parametrize("action", ["ANNOTATION_DELETED", "ANNOTATIONS_DELETED"])
+def test_what_was_said_with_a_deleted_annotation_is_withdrawn(own: Listening, action: str) -> None:
+    said = _tell(own, _event("Positive")).json()["result"]["correction_id"]
+    changed = _tell(own, _event("bad", action="ANNOTATION_UPDATED", updated_at="later")).json()["result"]["correction_id"]
+    other = _tell(own, _event("Positive", id=10)).json()["result"]["correction_id"]
+    gone = {"annotations": [{"id": 1001}]} if action == "ANNOTATIONS_DELETED" else {"annotation": {"id": 1001}}
+    for _ in range(2):
+        answer = _tell(own, {"action": action, "project": PROJECT, **gone})
+        assert (answer.status_code, sorted(answer.json()["result"]["withdrawn"])) == (201, sorted([said, changed]))
+    listed = {item.correction_id: item.withdrawn for item in own.store.corrections().corrections}
+    assert listed == {said: True, changed: True, other: False}
+    assert [item.label for item in own.store.training_corrections()] == ["positive"]
+
+
 def test_an_annotation_made_from_a_pre_annotation_names_its_prediction(own: Listening) -> None:
     region = _predict(own, "so positive").json()["results"][0]["result"][0]
     assert _tell(own, _event("Positive", region=region["id"])).json()["result"]["kind"] == "confirmation"
