@@ -158,6 +158,15 @@ class Settings(BaseSettings):
         """The layout of the state folder."""
         return Home(self.home_dir.expanduser().resolve())
 
+    def threads_per_engine(self, cores: int) -> int:
+        """Return how many threads each replica's engine gets, so that all replicas together fit ``cores``.
+
+        >>> home = Path("/srv/hone")
+        >>> Settings(HONE_HOME=home).threads_per_engine(8), Settings(HONE_HOME=home, replicas_max=4).threads_per_engine(8)
+        (8, 2)
+        """
+        return self.engine_threads or max(1, cores // max(self.replicas, self.replicas_max))
+
     @property
     def url(self) -> str:
         """Where this stack's service is reached from this machine."""

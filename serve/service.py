@@ -41,20 +41,8 @@ def stop_service() -> None:
     serve.shutdown()  # type: ignore[no-untyped-call] # Ray leaves it untyped
 
 
-def engine_threads(settings: Settings, cores: int) -> int:
-    """Return how many threads each replica's engine gets, so that all replicas together fit ``cores``.
-
-    >>> from pathlib import Path
-    >>> home = Path("/srv/hone")
-    >>> [engine_threads(Settings(HONE_HOME=home, replicas=n, replicas_max=most), 8) for n, most in ((1, 0), (3, 0), (1, 4))]
-    [8, 2, 2]
-    """
-    most = max(settings.replicas, settings.replicas_max)
-    return settings.engine_threads or max(1, cores // most)
-
-
 def _application(settings: Settings, metrics_dir: Path) -> serve.Application:
-    settings = settings.model_copy(update={"engine_threads": engine_threads(settings, os.cpu_count() or 1)})
+    settings = settings.model_copy(update={"engine_threads": settings.threads_per_engine(os.cpu_count() or 1)})
     deployment = serve.deployment(
         name="Replica",
         max_ongoing_requests=settings.queue_max_texts + _ONGOING_SPARE,
