@@ -74,7 +74,7 @@ class KeyGuard:
             raise Unauthenticated("the API key is not known, has expired, or was revoked", role=role)
         if not key.reaches(role):
             raise RoleMissing(
-                f"this route takes an API key of the role {role} or above; the key {key.name} has the role {key.role}",
+                f"this takes an API key of the role {role} or above; the key {key.name} has the role {key.role}",
                 role=role,
                 got=key.role,
             )

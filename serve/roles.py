@@ -51,7 +51,7 @@ ROUTE_ROLES: Mapping[tuple[str, str], Role | None] = {
     ("GET", "/label-studio/health"): OPEN,
     ("POST", "/label-studio/setup"): "annotate",
     ("POST", "/label-studio/predict"): "annotate",
-    # START_TRAINING comes here too, with the annotators' key; it queues one run at most.
+    # START_TRAINING comes here too, with the annotators' key: it queues one run at most, as corrections do by themselves.
     ("POST", "/label-studio/webhook"): "annotate",
     ("POST", "/v1/models/{version}/promote"): "operate",
     ("POST", "/v1/models/{version}/challenge"): "operate",
