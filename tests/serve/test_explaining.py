@@ -139,7 +139,7 @@ class _Counting:
 
 @pytest.fixture
 async def batcher() -> AsyncIterator[Batcher]:
-    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(20)), Metrics())
+    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(8)), Metrics())
     batcher.start()
     yield batcher
     await batcher.close()
