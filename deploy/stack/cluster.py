@@ -36,6 +36,8 @@ def ray_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Despite its name it decides on every system whether a node binds to loopback or to the machine's own address.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Ray's own 15 would have replicas give way to everything on the machine, and leave training little to give way by.
+        "RAY_worker_niceness": "0",
         # How long a process of the cluster waits for a head that is gone before it ends itself.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     }
