@@ -45,7 +45,7 @@ class FakeEngine:
         return fake_scores(lengths) * (np.nan if self.broken else 1.0)
 
     def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
-        return np.asarray(np.log(self.score(prepared)), dtype=np.float32)
+        return np.asarray(np.log(np.maximum(self.score(prepared), 1e-30)), dtype=np.float32)
 
 
 def _in_windows(words: int) -> Prepared:
