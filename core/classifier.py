@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from core.labels import LabelSet
 from core.ngrams import Ngrams, SparseRow
 from core.text import clean
 from core.windows import Reading, last_tokens, windows
+
+Embed = Callable[[Sequence[Sequence[int]]], FloatMatrix]
 
 # A probe may move by this much between machines: int8 kernels differ by instruction set.
 PROBE_TOLERANCE = 0.15
@@ -153,9 +155,12 @@ class Classifier:
 
     def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         """Return calibrated logits (n, c) of one batch, which the engine runs as it is."""
+        return self._logits(prepared, self._encoder.embed if self._encoder is not None else None)
+
+    def _logits(self, prepared: Sequence[Prepared], embed: Embed | None) -> FloatMatrix:
         logits = np.tile(self.head.bias, (len(prepared), 1))
-        if self._encoder is not None and self.head.encoder is not None:
-            logits += self._encoder.embed([item.ids for item in prepared]) @ self.head.encoder
+        if embed is not None and self.head.encoder is not None:
+            logits += embed([item.ids for item in prepared]) @ self.head.encoder
         if self.head.ngrams is not None:
             for row, item in enumerate(prepared):
                 if item.ngrams is not None and len(item.ngrams.indices):
@@ -185,7 +190,8 @@ class Classifier:
         if not probes:
             return
         try:
-            scores = self.predict([probe.text for probe in probes])
+            prepared = self.prepare([probe.text for probe in probes])
+            scores = softmax(self._logits(prepared, self._encoder.embed_probes if self._encoder is not None else None))
         except Exception as error:
             # An engine file that does not fit the rest: ONNX Runtime and numpy each raise types of their own.
             raise BundleError(f"the bundle cannot answer its probes ({type(error).__name__})") from error

@@ -58,6 +58,7 @@ class OnnxEncoder:
         options.log_severity_level = 3
         # By digest and longest text; those that were read for it, so that the next head of this encoder need not read them.
         self.tokenizers: dict[tuple[str, int], Tokenizer] = {}
+        self._probed: tuple[list[list[int]], FloatMatrix] | None = None
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_PROVIDERS[provider])
         except Exception as error:
@@ -78,6 +79,17 @@ class OnnxEncoder:
         tokens, mask = pad_ids(ids)
         (embedding,) = self._session.run(["embedding"], {"input_ids": tokens, "attention_mask": mask})
         return np.asarray(embedding, dtype=np.float32)
+
+    def embed_probes(self, ids: Sequence[Sequence[int]]) -> FloatMatrix:
+        """Return what :meth:`embed` does; for the sequences it was asked for last, from memory.
+
+        The versions that share an encoder have the same probes, and a new head is swapped in sooner without the engine's turn.
+        """
+        asked = [list(sequence) for sequence in ids]
+        probed = self._probed
+        if probed is None or probed[0] != asked:
+            probed = self._probed = asked, self.embed(ids)
+        return probed[1]
 
 
 _sessions: weakref.WeakValueDictionary[tuple[str, int, Provider], OnnxEncoder] = weakref.WeakValueDictionary()

@@ -11,6 +11,7 @@ from core.registry import Move, Registry
 from core.schemas import now
 from core.settings import Settings
 from serve.comparing import Comparison, Side, SideSettings
+from serve.memory import give_back
 from serve.probation import PROBATION, Finding, Limits, Tally, overruled
 from serve.rollout_book import RolloutBook
 from serve.slot import Loaded, ModelSlot, Probation
@@ -91,7 +92,9 @@ class ProbationWatch:
             self._seen = current
         probation = slot.probation
         if probation is None:
-            slot.backup = slot.backup if slot.current is not self._seen else None
+            if slot.backup is not None and slot.current is self._seen:
+                slot.backup = None
+                await asyncio.to_thread(give_back)
             return
         findings = probation.tally.findings()
         for finding in findings:
@@ -102,7 +105,8 @@ class ProbationWatch:
             await self._take_back(probation, broken)
         elif now() >= probation.until:
             await self._book.note(probation.version, "passed", _summary(probation))
-            self._end()
+            # The version before goes at the next look.
+            self._end(keep_backup=True)
 
     async def _begin(self, current: Loaded) -> None:
         try:

@@ -135,6 +135,8 @@ class ChampionWatcher:
             return True
         self._put(loaded, outcome, perf_counter() - started)
         await self._book.note(version, "fell_back" if outcome == "fell_back" else "serving")
+        # What the versions before have left; the allocator would keep it, and a little more at every swap.
+        await asyncio.to_thread(give_back)
         return True
 
     def _read(self, version: str) -> Loaded:
