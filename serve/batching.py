@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock, Thread
 from time import monotonic, perf_counter
 
 from core.classifier import Prepared
-from core.errors import DeadlineExceeded, TextTooLong, Unavailable
+from core.errors import DeadlineExceeded, TextTooLong, TooManyTokens, Unavailable
 from core.metrics import Metrics
 from serve.admission import Admission
 from serve.deadline import DEADLINE
@@ -34,10 +35,16 @@ _logger = logging.getLogger("hone.serve")
 
 
 class Batcher:
-    """Brings the texts of many requests to the engine in batches of ``budget``; made and used on one event loop."""
+    """Brings the texts of many requests to the engine in batches of ``budget``; made and used on one event loop.
 
-    def __init__(self, budget: BatchBudget, admission: Admission, metrics: Metrics) -> None:
+    A request may have ``max_request_tokens`` tokens, after each of its texts was cut.
+    """
+
+    def __init__(
+        self, budget: BatchBudget, admission: Admission, metrics: Metrics, *, max_request_tokens: float = math.inf
+    ) -> None:
         self._budget = budget
+        self._max_request_tokens = max_request_tokens
         self._admission = admission
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,9 +95,11 @@ class Batcher:
             Overloaded: at once, when there is no room for them in the queue.
             DeadlineExceeded: as soon as it is known that they cannot be in time.
             TextTooLong: when one of them would be cut and ``manner`` refuses that.
+            TooManyTokens: when all of them together have more than a request may.
         """
         deadline = DEADLINE.get()
-        job = Job(engine, texts, asyncio.get_running_loop().create_future(), manner, deadline=deadline)
+        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        job = Job(engine, texts, future, manner, deadline=deadline, max_tokens=self._max_request_tokens)
         with self._lock:
             self._admission.check(len(texts), self._waiting, monotonic(), deadline)
             self._waiting += len(texts)
@@ -176,7 +185,7 @@ class Batcher:
         for place, prepared in enumerate(result, chunk.first):
             try:
                 texts = job.line_up(place, prepared)
-            except TextTooLong as error:
+            except (TextTooLong, TooManyTokens) as error:
                 self._post(job.fail, error)
                 return
             self._waiting += len(texts) - 1

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.classifier import Prepared, softmax
-from core.errors import HoneError, TextTooLong
+from core.errors import HoneError, TextTooLong, TooManyTokens
 from core.windows import Reading
 from serve.waiting import WaitingText
 
@@ -85,8 +85,8 @@ class Scored:
 class Job:
     """One request. ``engine`` is captured once, so that all its texts are answered by one model.
 
-    ``deadline`` is in seconds of ``time.monotonic()``. What is added to it and ended in it happens on the event loop; the
-    counts of its texts belong to the batcher's lock.
+    ``deadline`` is in seconds of ``time.monotonic()``; ``max_tokens`` bounds all texts together. What is added to it and ended
+    in it happens on the event loop; the counts of its texts belong to the batcher's lock.
     """
 
     engine: Engine
@@ -94,6 +94,7 @@ class Job:
     future: asyncio.Future[Scored]
     manner: Manner = PLAIN
     deadline: float = math.inf
+    max_tokens: float = math.inf
     arrived: float = field(default_factory=perf_counter)
     tokenized: int = 0
     unstarted: int = 0
@@ -124,10 +125,16 @@ class Job:
 
         Raises:
             TextTooLong: the text was cut, and the request refuses that.
+            TooManyTokens: with it the request has more than it may.
         """
         if prepared.truncated and self.manner.refuses_cuts:
             raise _too_long(place, prepared)
         tokens = len(prepared.ids)
+        if self.tokens + tokens + sum(len(window.ids) for window in prepared.rest) > self.max_tokens:
+            raise TooManyTokens(
+                f"the texts have more than the {self.max_tokens:.0f} tokens that one request may carry; send fewer at a time",
+                allowed=self.max_tokens,
+            )
         self.tokens += tokens
         self.truncated.append(prepared.truncated)
         texts = [WaitingText(self.engine, tokens, Piece(self, place, prepared))]

@@ -63,7 +63,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     slot = ModelSlot()
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
     limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s)
-    batcher = Batcher(budget, Admission(limits), metrics)
+    batcher = Batcher(budget, Admission(limits), metrics, max_request_tokens=settings.max_request_tokens)
     explainer = Explainer(batcher, max_texts=settings.explain_max_texts, evaluations=settings.explain_budget_texts)
     log = _prediction_log(settings, log_store, metrics) if settings.log_predictions else None
 
