@@ -113,7 +113,7 @@ class PredictionAnswer(Wire):
     truncated: bool = Field(description="The text had more tokens than the encoder reads; the rest was ignored.")
     abstained: bool = Field(description="The probability of `label` is below the request's `min_score`: better ask a person.")
     windows: int = Field(ge=1, description="In how many windows the text was read; 1 unless it is long and `chunk` is on.")
-    explanation: ExplanationAnswer | None = Field(None, description="Where `explain` is on.")
+    explanation: ExplanationAnswer | None = Field(None, description="Why `label` got its score, where `explain` is on.")
 
 
 class PredictionsAnswer(Wire):
