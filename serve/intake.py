@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BodyTooSlow
+
+# What an answer that overtakes its body waits for: enough for a body that is on its way, too little to be worth holding open.
+_DRAIN_BYTES = 65_536
+_DRAIN_S = 0.5
 
 
 class Intake:
@@ -53,10 +58,20 @@ class _Body:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._read:
+            await self._drain()
+        if message["type"] == "http.response.start" and not self._read:
             headers = message.get("headers", [])
             if not any(name == b"connection" for name, _ in headers):
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
         await self._send(message)
+
+    async def _drain(self) -> None:
+        """Take what is left of a small body: a connection that is closed while it arrives is reset, and the answer is lost."""
+        left = _DRAIN_BYTES
+        with contextlib.suppress(TimeoutError, BodyTooSlow):
+            async with asyncio.timeout(_DRAIN_S):
+                while not self._read and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
