@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import core
 import core.encoder
 from core.bundle import TOKENIZER
 from core.classifier import Classifier
-from core.encoder import OnnxEncoder, load_tokenizer, shared_encoder
+from core.encoder import FloatMatrix, OnnxEncoder, Provider, load_tokenizer, shared_encoder
 from core.errors import BundleError
 from tests.core.encoders import (
     FP32,
@@ -55,9 +56,9 @@ def test_versions_that_differ_by_their_head_share_one_session(tmp_path: Path, mo
     loaded: list[Path] = []
 
     class Counted(OnnxEncoder):
-        def __init__(self, path: Path, *, threads: int = 0) -> None:
+        def __init__(self, path: Path, *, threads: int = 0, provider: Provider = "cpu") -> None:
             loaded.append(path)
-            super().__init__(path, threads=threads)
+            super().__init__(path, threads=threads, provider=provider)
 
     monkeypatch.setattr(core.encoder, "OnnxEncoder", Counted)
     for version, (head_seed, encoder_seed) in {"v1": (1, 50), "v2": (2, 50), "v3": (2, 60)}.items():
@@ -69,6 +70,23 @@ def test_versions_that_differ_by_their_head_share_one_session(tmp_path: Path, mo
     answers = [classifier.predict(["good"]) for classifier in (first, second, third)]
     assert not np.allclose(answers[0], answers[1])
     assert not np.allclose(answers[1], answers[2])
+
+
+def test_probes_are_embedded_once_for_all_heads_of_an_encoder(
+    tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Classifier.load(sealed)
+    asked: list[int] = []
+    embed = OnnxEncoder.embed
+
+    def counting(encoder: OnnxEncoder, ids: Sequence[Sequence[int]]) -> FloatMatrix:
+        asked.append(len(ids))
+        return embed(encoder, ids)
+
+    monkeypatch.setattr(OnnxEncoder, "embed", counting)
+    second = Classifier.load(sealed)
+    assert asked == []
+    np.testing.assert_array_equal(first.predict(["good"]), second.predict(["good"]))
 
 
 def test_a_session_lives_as_long_as_somebody_uses_it(sealed: Path, tmp_path: Path) -> None:

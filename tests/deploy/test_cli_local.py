@@ -7,6 +7,8 @@ import json
 import pytest
 
 from core.registry import Registry
+from core.rollouts import RolloutRecord, Rollouts
+from core.schemas import now
 from core.settings import Settings
 from feedback.store import Store
 from tests.bundles import register_ngram_bundle
@@ -81,6 +83,23 @@ def test_models_are_listed_shown_promoted_and_rolled_back(hone: RunHone, registr
     assert registry.aliases().champion == "v1"
     assert "v2" in hone("models", "list").stdout
     assert "accuracy" in hone("models", "show", "v1").stdout
+
+
+def test_a_challenger_is_named_and_withdrawn(hone: RunHone, registry: Registry) -> None:
+    register_ngram_bundle(registry, seed=1)
+    register_ngram_bundle(registry, seed=2)
+    assert "v2 challenges it" in hone("models", "challenge", "v2", "--why", "try it").stdout
+    assert json.loads(hone("models", "withdraw", "--json").stdout)["challenger"] is None
+    assert [move.action for move in registry.history()[-2:]] == ["challenge", "withdraw"]
+    assert "only another version" in hone("models", "challenge", "v1").stderr
+
+
+def test_a_version_shows_what_became_of_it(hone: RunHone, registry: Registry) -> None:
+    record = RolloutRecord(at=now(), version="v1", state="failed", reason="too large", replica_id="r1")
+    Rollouts(registry.root).add(record)
+    shown = hone("models", "show", "v1").stdout
+    assert "failed" in shown
+    assert "too large" in shown
 
 
 def test_an_unknown_version_is_one_sentence(hone: RunHone) -> None:
