@@ -160,7 +160,7 @@ class Classifier:
     def _logits(self, prepared: Sequence[Prepared], embed: Embed | None) -> FloatMatrix:
         logits = np.tile(self.head.bias, (len(prepared), 1))
         if embed is not None and self.head.encoder is not None:
-            logits += embed([item.ids for item in prepared]) @ self.head.encoder
+            logits += _embeddings(embed, [item.ids for item in prepared], len(self.head.encoder)) @ self.head.encoder
         if self.head.ngrams is not None:
             for row, item in enumerate(prepared):
                 if item.ngrams is not None and len(item.ngrams.indices):
@@ -220,6 +220,16 @@ class Classifier:
                 raise BundleError(f"the head's {name} has shape {got}; labels and features ask for {shape}")
         if self._ngrams is not None and spec.ngrams is not None and len(self._ngrams) != spec.ngrams.size:
             raise BundleError(f"the vocabulary has {len(self._ngrams)} n-grams, the manifest says {spec.ngrams.size}")
+
+
+def _embeddings(embed: Embed, ids: Sequence[Sequence[int]], hidden: int) -> FloatMatrix:
+    if all(ids):
+        return embed(ids)
+    # Nothing is left of a text once it is cleaned, and the tokenizer adds nothing: a mean over no token is no number.
+    embeddings = np.zeros((len(ids), hidden), dtype=np.float32)
+    if some := [row for row, sequence in enumerate(ids) if sequence]:
+        embeddings[some] = embed([ids[row] for row in some])
+    return embeddings
 
 
 def _read(encoding: Encoding, row: SparseRow | None, reading: Reading) -> Prepared:

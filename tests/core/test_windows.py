@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from core.bundle import TOKENIZER, read_manifest, seal
 from core.classifier import Classifier
 from core.encoder import load_tokenizer
 from core.windows import last_tokens, windows
@@ -82,6 +83,20 @@ def test_the_n_grams_are_those_of_the_whole_text(classifier: Classifier) -> None
             assert item.ngrams is not None
             np.testing.assert_array_equal(item.ngrams.indices, expected.indices)
             np.testing.assert_array_equal(item.ngrams.values, expected.values)
+
+
+def test_a_text_without_a_token_is_answered_by_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "v1"
+    write_encoder_bundle(folder)
+    write_tokenizer(folder / TOKENIZER, special=False)
+    seal(folder, read_manifest(folder).model_copy(update={"probes": []}))
+    bare = Classifier.load(folder)
+    together = bare.logits(bare.prepare(["", "good", "<b></b>"]))
+    alone = bare.logits(bare.prepare(["<b></b>"]))
+    expected = bare.head.bias / bare.manifest.temperature
+    np.testing.assert_allclose(together[[0, 2]], [expected, expected], rtol=1e-6)
+    np.testing.assert_allclose(alone, [expected], rtol=1e-6)
+    np.testing.assert_allclose(together[1], bare.logits(bare.prepare(["good"]))[0], rtol=1e-5)
 
 
 def test_a_word_longer_than_the_encoder_reads_is_read_all_the_same(tmp_path: Path) -> None:
