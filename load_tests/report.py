@@ -88,7 +88,7 @@ def plot_overload(found: Mapping[str, Any], folder: Path, path: Path) -> None:
     axes[1].set(ylabel="requests/s by status (0: none)", xlabel="seconds: half capacity | twice capacity | half capacity")
     times, sizes = zip(*found["memory"], strict=True)
     axes[2].plot(times, np.array(sizes) / 2**20, color="#7f7f7f")
-    axes[2].set(ylabel="resident memory, MiB", ylim=(0, None), xlabel="seconds")
+    axes[2].set(ylabel="resident memory, MiB", ylim=(0, 1.2 * max(sizes) / 2**20), xlabel="seconds")
     axes[0].legend()
     axes[1].legend()
     figure.savefig(path, dpi=120)

@@ -23,6 +23,8 @@ from core.settings import Settings
 
 _START_S = 240.0
 _END_S = 60.0
+_SETTLE_S = 30
+_SETTLED_CORES = 0.15
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def hone(home: Path, logs: Path, settings: Mapping[str, str]) -> Iterator[Server
     with _process(command, environment, logs / "hone.log") as process:
         server = Server("hone", f"http://127.0.0.1:{port}", "/v1/predict", process, {"authorization": f"Bearer {secret}"})
         _wait(server)
+        _settle(server)
         yield server
 
 
@@ -165,6 +168,15 @@ def _wait(server: Server) -> None:
                 pass
             time.sleep(0.2)
     raise SystemExit(f"{server.name} did not answer within {_START_S:g} s; see its log")
+
+
+def _settle(server: Server) -> None:
+    """Return once a service that has just started is done loading what it answers without, the learner above all."""
+    for _ in range(_SETTLE_S):
+        before = server.cpu_s()
+        time.sleep(1.0)
+        if server.cpu_s() - before < _SETTLED_CORES:
+            return
 
 
 def _resident(process: psutil.Process) -> int:

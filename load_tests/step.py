@@ -4,16 +4,15 @@
 
     python -m load_tests.step --home ~/.hone-bench
 
-Starts ``hone up`` with one to three replicas, has locust send the steps (this file is its locustfile, too), and watches how
-many replicas serve. Prints one JSON object; the exit code is 1 when a request failed or the replicas did not follow the load.
+Starts ``hone up`` with one to three replicas, sends the steps as closed loops, and watches how many replicas serve. Prints one
+JSON object; the exit code is 1 when a request failed or the replicas did not follow the load. The generator has to be faster
+than the service, since what is counted is requests at work: locust, which takes milliseconds for each, is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,12 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from locust import HttpUser, LoadTestShape, constant, task
 
+from load_tests.driving import Load, drive
 from load_tests.servers import Server, ensure_champion, hone
 
-# Seconds since the start until which so many connections ask.
-STEPS = ((20, 2), (80, 24), (170, 2))
+TEXTS = ("I am still waiting on my card", "这是一个非常好的产品，我非常喜欢它。", "How do I change my PIN?")
 # Short delays, so that a run takes minutes; production wants longer ones.
 SETTINGS = {
     "HONE_REPLICAS": "1",
@@ -42,47 +40,24 @@ SETTINGS = {
 }
 
 
-class Steps(LoadTestShape):
-    """The load as locust asks for it."""
-
-    def tick(self) -> tuple[int, float] | None:
-        """Return how many users there are to be, and how many may come in a second; None ends the run."""
-        now = self.get_run_time()  # type: ignore[no-untyped-call] # untyped there
-        return next(((users, 24.0) for until, users in STEPS if now < until), None)
-
-
-class Asker(HttpUser):
-    """One connection that asks again as soon as it was answered."""
-
-    wait_time = constant(0)
-
-    @task
-    def ask(self) -> None:
-        """Ask about one text."""
-        self.client.post("/v1/predict", json={"text": "I am still waiting on my card", "top_k": 1}, headers=_headers())
-
-
-def _headers() -> dict[str, str]:
-    from core.settings import Settings
-
-    key = Settings().api_key
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
 @dataclass(frozen=True)
-class Seen:
-    """How many replicas served ``at_s`` seconds after the load began."""
+class Step:
+    """So many connections that ask without a pause, for so long; ``replicas`` is how many are to serve at its end."""
 
-    at_s: float
-    replicas: int
+    connections: int
+    duration_s: float
+    replicas: range
+
+
+STEPS = (Step(2, 20.0, range(1, 2)), Step(24, 60.0, range(2, 4)), Step(2, 90.0, range(1, 2)))
 
 
 class ReplicaWatch(threading.Thread):
-    """Asks every second how many replicas serve, until told to end."""
+    """Asks every second how many replicas serve, until told to end; ``seen`` are seconds since the start and numbers."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(name="replicas", daemon=True)
-        self.seen: list[Seen] = []
+        self.seen: list[tuple[float, int]] = []
         self._server = server
         self._ended = threading.Event()
 
@@ -96,7 +71,7 @@ class ReplicaWatch(threading.Thread):
                 except httpx.TransportError:
                     continue
                 serving = sum(replica["state"] == "serving" for replica in found["replicas"])
-                self.seen.append(Seen(round(time.monotonic() - began, 1), serving))
+                self.seen.append((round(time.monotonic() - began, 1), serving))
 
     def end(self) -> None:
         """Stop watching."""
@@ -112,48 +87,40 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hone-step-") as folder:
         home = arguments.home or Path(folder) / "home"
         ensure_champion(home, None)
+        bodies = Path(folder) / "bodies.jsonl"
+        bodies.write_text("".join(json.dumps({"text": text, "top_k": 1}) + "\n" for text in TEXTS))
         with hone(home, Path(folder), SETTINGS) as server:
-            watch = ReplicaWatch(server)
-            watch.start()
-            stats = _locust(server)
-            watch.end()
-    report = summary(stats, watch.seen)
+            report = run_steps(server, bodies, STEPS)
     print(json.dumps(report))
     return 0 if report["followed"] and not report["failed"] else 1
 
 
-def _locust(server: Server) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "locust", "-f", __file__, "--headless", "--json", "--host", server.base]
-    key = server.headers["authorization"].removeprefix("Bearer ")
-    done = subprocess.run(
-        [*command, "--only-summary", "--loglevel", "WARNING"],
-        env={**_environment(), "HONE_API_KEY": key},
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-
-
-def summary(stats: Sequence[dict[str, Any]], seen: Sequence[Seen]) -> dict[str, Any]:
-    """Return the report: requests, failures, and the most and the last number of replicas in each step."""
-    bounds = [0.0, *(float(until) for until, _ in STEPS)]
-    steps = []
-    for (until, users), start in zip(STEPS, bounds, strict=False):
-        inside = [item.replicas for item in seen if start <= item.at_s < until]
-        steps.append({"users": users, "until_s": until, "most": max(inside, default=0), "last": inside[-1] if inside else 0})
-    quiet, busy, after = steps
-    changes = [(now.at_s, now.replicas) for before, now in pairwise(seen) if before.replicas != now.replicas]
+def run_steps(server: Server, bodies: Path, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return what the steps came to: requests, failures, and the number of replicas at each step's end and at each change."""
+    watch = ReplicaWatch(server)
+    watch.start()
+    shown = []
+    for step in steps:
+        load = Load(bodies, step.connections, step.duration_s, warmup_s=0.0, headers=server.headers)
+        summary = drive(server.url, load)
+        statuses: dict[str, int] = summary["by_status"]
+        shown.append(
+            {
+                "connections": step.connections,
+                "requests": sum(statuses.values()),
+                "failed": sum(count for status, count in statuses.items() if status != "200"),
+                "latency_ms": summary["latency_ms"],
+                "replicas": watch.seen[-1][1],
+                "followed": watch.seen[-1][1] in step.replicas,
+            }
+        )
+    watch.end()
     return {
-        "requests": sum(item["num_requests"] for item in stats),
-        "failed": sum(item["num_failures"] for item in stats),
-        "steps": steps,
-        "changes": changes,
-        "followed": quiet["last"] == 1 and busy["last"] > 1 and after["last"] == 1,
+        "requests": sum(int(step["requests"]) for step in shown),
+        "failed": sum(int(step["failed"]) for step in shown),
+        "followed": all(step["followed"] for step in shown),
+        "steps": shown,
+        "changes": [now for before, now in pairwise(watch.seen) if before[1] != now[1]],
         "settings": SETTINGS,
     }
 
