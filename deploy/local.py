@@ -72,6 +72,9 @@ class LocalModel:
                 "model_version": self.version,
                 "source": self.classifier.manifest.lineage.speed,
                 "truncated": item.truncated,
+                "abstained": False,
+                "windows": 1,
+                "explanation": None,
             }
 
 
