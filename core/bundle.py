@@ -28,6 +28,8 @@ from core.home import sync_folder, write_atomically
 from core.text import TextSettings
 
 FORMAT = 1
+# JSON takes many times its size in memory when it is read. The largest tokenizers in use have 35 MB.
+MAX_JSON_BYTES = 100_000_000
 MANIFEST = "manifest.json"
 HEAD = "head.safetensors"
 NGRAMS = "ngrams.json"
@@ -155,6 +157,17 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     return sealed
 
 
+def check_json_size(path: Path) -> None:
+    """Raise ``BundleError`` when ``path`` is there and has more than ``MAX_JSON_BYTES``."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        # Who reads it says what is wrong.
+        return
+    if size > MAX_JSON_BYTES:
+        raise BundleError(f"{path.name} has {size} bytes; {MAX_JSON_BYTES} are allowed")
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a bundle, without looking at its other files.
 
@@ -162,6 +175,7 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: when there is none, or it is of another format.
     """
     path = folder / MANIFEST
+    check_json_size(path)
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

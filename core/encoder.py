@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from core.bundle import check_json_size
 from core.errors import BundleError
 
 FloatMatrix = NDArray[np.float32]
@@ -119,8 +120,9 @@ def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:
     """Return the tokenizer of a bundle, cutting at ``max_tokens`` and never padding.
 
     Raises:
-        BundleError: when the file is not a tokenizer, or adds as many tokens to every text as ``max_tokens`` allows.
+        BundleError: when the file is no tokenizer, is too large, or adds as many tokens to every text as ``max_tokens`` allows.
     """
+    check_json_size(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, FiniteFloat, PositiveInt
 
+from core.bundle import check_json_size
 from core.errors import BundleError
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -77,8 +78,9 @@ class Ngrams:
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleError: when the file is damaged, or does not have one finite frequency for each of its different terms.
+            BundleError: when the file is damaged or too large, or lacks one finite frequency for each of its different terms.
         """
+        check_json_size(path)
         try:
             stored = _Stored.model_validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
