@@ -58,12 +58,16 @@ class _Body:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._read:
-            await self._drain()
-        if message["type"] == "http.response.start" and not self._read:
-            headers = message.get("headers", [])
-            if not any(name == b"connection" for name, _ in headers):
-                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+            message = await self._overtaking(message)
         await self._send(message)
+
+    async def _overtaking(self, start: Message) -> Message:
+        headers = start.get("headers", [])
+        if any(name == b"connection" for name, _ in headers):
+            # It has read as much as it may already.
+            return start
+        await self._drain()
+        return start if self._read else {**start, "headers": [*headers, (b"connection", b"close")]}
 
     async def _drain(self) -> None:
         """Take what is left of a small body: a connection that is closed while it arrives is reset, and the answer is lost."""

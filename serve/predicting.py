@@ -41,13 +41,14 @@ class Predictor:
 
         Raises:
             NoModel: none is loaded.
+            UnknownVersion: the query insists on one that does not answer here.
             Overloaded: too many texts wait.
             TextTooLong: one would have to be cut, and the query refuses that.
             TooManyTexts: too many are to be explained at a time.
         """
         if query.options.explain:
             self._explainer.check(len(query.texts))
-        return await self._traffic.answer(query.texts, lambda loaded: self._answer(loaded, query))
+        return await self._traffic.answer(query.texts, lambda loaded: self._answer(loaded, query), query.version)
 
     async def _answer(self, loaded: Loaded, query: Query) -> Predictions:
         started = perf_counter()

@@ -34,11 +34,12 @@ PLAIN_OPTIONS = Options()
 
 @dataclass(frozen=True)
 class Query:
-    """What to answer; ``metadata`` is kept with each prediction."""
+    """What to answer; ``metadata`` is kept with each prediction, ``version`` is insisted on unless it is None."""
 
     texts: Sequence[str]
     options: Options = PLAIN_OPTIONS
     metadata: dict[str, Any] | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

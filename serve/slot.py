@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from core.classifier import Classifier
-from core.errors import NoModel
+from core.errors import NoModel, UnknownVersion
 from core.schemas import Source
 from serve.comparing import Comparison
 from serve.probation import Tally
@@ -75,6 +75,22 @@ class ModelSlot:
         """Return a version that is in memory already, though it is not the one that answers."""
         challenger = self.challenge.loaded if self.challenge else None
         return next((loaded for loaded in (self.backup, challenger) if loaded and loaded.version == version), None)
+
+    def answering(self, version: str) -> Loaded:
+        """Return ``version``, which must be the one that answers or the challenger that answers beside it.
+
+        Raises:
+            NoModel: none is loaded yet.
+            UnknownVersion: it is neither.
+        """
+        current = self.require()
+        challenger = self.challenge.loaded if self.challenge else None
+        for loaded in (current, challenger):
+            if loaded is not None and loaded.version == version:
+                return loaded
+        raise UnknownVersion(
+            f"this version does not serve; {current.version} does. Leave the version out to ask whichever serves"
+        )
 
     def require(self) -> Loaded:
         """Return the model that answers.

@@ -28,15 +28,20 @@ class Traffic:
         self._probation_ratio = settings.probation_sample_ratio
         self._credit = 0.0
 
-    async def answer(self, texts: Sequence[str], by: Callable[[Loaded], Awaitable[Answer]]) -> Answer:
+    async def answer(
+        self, texts: Sequence[str], by: Callable[[Loaded], Awaitable[Answer]], version: str | None = None
+    ) -> Answer:
         """Return what ``by`` makes of the version that is to answer ``texts``, or of its stand-in when that version fails.
+
+        A caller that insists on a ``version`` has that one or none.
 
         Raises:
             NoModel: none is loaded.
+            UnknownVersion: the one that is insisted on does not answer here.
             HoneError: what ``by`` raises, where it is not the version's fault or nobody can stand in.
         """
         # Chosen once: whatever is swapped in from here on, this request has one version.
-        loaded = self._choose(texts)
+        loaded = self._choose(texts) if version is None else self._slot.answering(version)
         try:
             answer = await by(loaded)
         except (InputError, Unavailable):
@@ -45,7 +50,7 @@ class Traffic:
             self._metrics.count("hone_version_failures_total", version=loaded.version)
             # Not its words: a library's error may quote the text.
             _logger.error("the engine of %s failed: %s", loaded.version, type(error).__name__)  # noqa: TRY400
-            stand_in = self._stand_in(loaded)
+            stand_in = self._stand_in(loaded) if version is None else None
             if stand_in is None:
                 raise
             answer = await by(stand_in)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.types import Receive, Scope
 
-from core.errors import NotFound, UnknownVersion, UnsupportedMediaType
+from core.errors import NotFound, UnsupportedMediaType
 from serve.formats.hot_route import HotRoute, Reply, told_in_headers
 from serve.formats.inference import MODEL_NAME, Asked, InferenceRequest, metadata, render, understand
 from serve.formats.tensors import HEADER_LENGTH, header_length, split
@@ -23,6 +23,7 @@ from serve.swap import Loaded
 
 PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
+_WHICHEVER = "champion"
 # tritonclient names no media type, whatever it sends.
 _MEDIA_TYPES: Sequence[str] = (
     "application/json",
@@ -38,7 +39,7 @@ class InferenceRoute(HotRoute):
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
         """Return the outputs asked for, in JSON or as binary tensors behind it."""
         settings = self.parts.settings
-        found = self._named(scope)
+        version = self._named(scope)
         headers = scope["headers"]
         check_headers(headers, settings.max_body_bytes, _MEDIA_TYPES)
         _refuse_pages(headers)
@@ -47,17 +48,15 @@ class InferenceRoute(HotRoute):
         head, binary = split(body, header_length(headers))
         asked = understand(parse_json(head, InferenceRequest), binary)
         check_texts(asked.texts, settings, "inputs")
-        answer = await self.parts.predictor.predict(Query(asked.texts, asked.options()))
-        if found is not None and answer.version != found:
-            # Swapped since it was looked up: an answer must not come from another version than the one that was asked for.
-            raise _not_serving(answer.version)
+        answer = await self.parts.predictor.predict(Query(asked.texts, asked.options(), version=version))
         return await self._reply(asked, answer)
 
     def _named(self, scope: Scope) -> str | None:
         """Return the version the path insists on, None where any will do."""
         names = scope["path_params"]
-        loaded = find(self.parts, names["model"], names.get("version"))
-        return None if names.get("version") in (None, "champion") else loaded.version
+        named = names.get("version")
+        loaded = find(self.parts, names["model"], named)
+        return None if named in (None, _WHICHEVER) else loaded.version
 
     async def _reply(self, asked: Asked, answer: Predictions) -> Reply:
         if len(answer.predictions) * len(answer.predictions[0].scores) > INLINE_SCORES:
@@ -124,18 +123,11 @@ def find(parts: Parts, model: str, version: str | None) -> Loaded:
     """
     if model != MODEL_NAME:
         raise NotFound(f"there is no such model; the one here is {MODEL_NAME}", allowed=[MODEL_NAME])
-    loaded = parts.slot.require()
-    if version not in (None, loaded.version, "champion"):
-        raise _not_serving(loaded.version)
-    return loaded
+    return parts.slot.require() if version in (None, _WHICHEVER) else parts.slot.answering(version)
 
 
 def _metadata(loaded: Loaded) -> dict[str, Any]:
     return metadata(loaded.version, loaded.classifier.labels.names)
-
-
-def _not_serving(current: str) -> UnknownVersion:
-    return UnknownVersion(f"this version does not serve; {current} does. Leave the version out to ask whichever serves")
 
 
 def _refuse_pages(headers: Iterable[tuple[bytes, bytes]]) -> None:
