@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.classifier import Classifier
-from core.schemas import ErrorAnswer, PredictionAnswer
+from core.schemas import ErrorAnswer, PredictionAnswer, PredictRequest
 from feedback.store import Store
 from tests.core.encoders import LABELS, MAX_TOKENS, write_encoder_bundle
 from tests.serve.conftest import Service, Start
@@ -175,3 +175,19 @@ async def test_any_text_takes_any_option(encoding: Service, options: dict[str, A
         assert answer.truncated == (cut and options.get("long_text") != "chunk")
         assert (answer.windows > 1) == (cut and options.get("long_text") == "chunk")
         assert (answer.explanation is not None) == ("explain" in options)
+
+
+async def test_the_document_names_every_option_and_what_it_answers(service: Service) -> None:
+    schemas = (await service.http.get("/openapi.json")).json()["components"]["schemas"]
+    asked = schemas["PredictRequest"]["properties"]
+    assert asked["function_to_apply"]["enum"] == ["softmax", "sigmoid", "none"]
+    assert asked["truncation"]["enum"] == ["right", "left", "refuse"]
+    assert asked["long_text"]["enum"] == ["truncate", "chunk"]
+    assert set(asked) == set(PredictRequest.model_fields)
+    assert all(field["description"] for field in asked.values())
+    answered = schemas["PredictionAnswer"]["properties"]
+    # With `none` a score is any number, so the document promises no range.
+    assert not {"minimum", "maximum"} & set(answered["score"])
+    assert not {"minimum", "maximum"} & set(schemas["LabelScore"]["properties"]["score"])
+    assert {"abstained", "windows", "truncated"} <= set(schemas["PredictionAnswer"]["required"])
+    assert schemas["ExplanationAnswer"]["properties"]["method"]["enum"] == ["shapley", "shapley_sampled"]
