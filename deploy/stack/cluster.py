@@ -38,6 +38,8 @@ def ray_environment() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Ray's own 15 would have replicas give way to everything on the machine, and leave training little to give way by.
         "RAY_worker_niceness": "0",
+        # Three times this, and a proxy that is still starting is ended for being slow; on a busy machine Ray's 5 s are too few.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         # How long a process of the cluster waits for a head that is gone before it ends itself.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     }
