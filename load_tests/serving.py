@@ -18,6 +18,7 @@ import csv
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,8 @@ from load_tests.speed import Round, Workload, measure_server, run_rounds, speed_
 def main() -> int:
     """Measure, write the results, print the table, and return 1 when a bar is missed."""
     options = _options()
+    # Ended like by Ctrl-C, so that the servers are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     data = options.data or _bench_data()
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
