@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +15,10 @@ from filelock import FileLock, Timeout
 from core.bundle import Manifest, read_manifest
 from core.classifier import Classifier
 from core.engines import choose_engine
-from core.errors import BundleError
 from serve.beside import SideProcess
 from serve.memory import check_fits, is_held
+
+TURN_S = 10.0
 
 
 def load_bundle(folder: Path, *, threads: int, cache: Path) -> Classifier:
@@ -50,9 +53,24 @@ class BundleLoader:
         """
         manifest = read_manifest(folder)
         check_fits(folder, manifest, threads=self.threads, reserve_bytes=self.memory_reserve_bytes)
-        if manifest.encoder is not None and not is_held(manifest, threads=self.threads):
+        if manifest.encoder is None or is_held(manifest, threads=self.threads):
+            return load_bundle(folder, threads=self.threads, cache=self.cache)
+        with self._turn():
             self._prove(folder, manifest)
-        return load_bundle(folder, threads=self.threads, cache=self.cache)
+            return load_bundle(folder, threads=self.threads, cache=self.cache)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Keep the replicas of one machine from loading at once: while one does, the others have the cores to answer."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.cache / "loading.lock")
+        # One that hangs must not keep the others waiting for ever.
+        with suppress(Timeout):
+            lock.acquire(timeout=TURN_S)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _prove(self, folder: Path, manifest: Manifest) -> None:
         engines = (
@@ -63,12 +81,6 @@ class BundleLoader:
         if proof.exists():
             return
         proof.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Replicas take turns: one trial is enough, and two at a time take twice the memory.
-            with FileLock(f"{proof}.lock", timeout=self.timeout_s):
-                if not proof.exists():
-                    with SideProcess([folder]) as trial:
-                        trial.load(threads=self.threads, cache=self.cache, timeout_s=self.timeout_s)
-                    proof.touch()
-        except Timeout:
-            raise BundleError(f"another replica has been trying {folder.name} for {self.timeout_s:g} s") from None
+        with SideProcess([folder]) as trial:
+            trial.load(threads=self.threads, cache=self.cache, timeout_s=self.timeout_s)
+        proof.touch()

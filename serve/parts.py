@@ -18,7 +18,7 @@ from serve.batching import Batcher
 from serve.challenge_watch import ChallengeWatch
 from serve.explaining import Explainer
 from serve.key_watcher import KeyWatcher
-from serve.loading import BundleLoader
+from serve.loading import TURN_S, BundleLoader
 from serve.predicting import Predictor
 from serve.probation_watch import ProbationWatch
 from serve.rollout_book import RolloutBook
@@ -71,8 +71,8 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     load = BundleLoader(cache, threads, settings.load_timeout_s, settings.memory_reserve_bytes)
     rollouts = Rollouts(settings.home.registry)
     book = RolloutBook(rollouts, replica_id, metrics)
-    # A new encoder is tried in a process of its own and then loaded here, and each may take its time.
-    pace = Pace(settings.swap_poll_s, 2 * settings.load_timeout_s)
+    # A new encoder waits for its turn, is tried in a process of its own and then loaded here, and each may take its time.
+    pace = Pace(settings.swap_poll_s, TURN_S + 2 * settings.load_timeout_s)
     watcher = ChampionWatcher(slot, registry, load, book, pace)
 
     challenged = settings.canary_ratio > 0 or settings.shadow_ratio > 0
