@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,7 @@ class Classifier:
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._ngrams = ngrams
+        self.device: Literal["cpu", "gpu"] = "cpu"
         self._check_shapes()
 
     @classmethod
@@ -132,6 +134,7 @@ class Classifier:
             encoder.tokenizers[_tokenizer_key(manifest)] = tokenizer
         ngrams = Ngrams.load(folder / NGRAMS) if manifest.ngrams is not None else None
         classifier = cls(manifest, head, tokenizer, encoder, ngrams)
+        classifier.device = "gpu" if encoder is not None and provider == "cuda" else "cpu"
         if checked:
             classifier.check_probes()
         return classifier

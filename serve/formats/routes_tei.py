@@ -35,8 +35,12 @@ class TeiRoute(HotRoute):
         started = perf_counter()
         answer = await self.parts.predictor.predict(Query(asked.texts, request.query_options()))
         body = await rendered(answer, lambda found: render(found, batch=asked.batch))
-        timing = timing_headers(answer, asked.texts, perf_counter() - started, "cpu")
+        timing = timing_headers(answer, asked.texts, perf_counter() - started, self._device())
         return Reply(body, [*timing, *told_in_headers(answer)])
+
+    def _device(self) -> str:
+        loaded = self.parts.slot.current
+        return loaded.classifier.device if loaded is not None else "cpu"
 
 
 def tei_router(parts: Parts) -> APIRouter:

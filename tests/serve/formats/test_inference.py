@@ -14,8 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
+from core.errors import UnknownVersion
 from core.schemas import ErrorAnswer
 from serve.formats.inference import InferenceAnswer
+from serve.probation import Limits, Tally
+from serve.slot import Challenge, Loaded, ModelSlot
 from tests.serve.formats.conftest import Listen, Listening
 
 TEXTS = ["so positive", "negative 你好", "neutral"]
@@ -186,3 +189,15 @@ def test_no_body_is_a_server_error(
     assert answer.status_code < 500
     if answer.status_code != 200:
         ErrorAnswer.model_validate_json(answer.content)
+
+
+def test_a_challenger_that_answers_a_share_can_be_asked_by_name(replica: Listening) -> None:
+    slot = ModelSlot()
+    slot.current = replica.parts.slot.require()
+    challenger = Loaded("v2", slot.current.classifier, slot.current.source)
+    slot.challenge = Challenge("v2", Tally(Limits(), 3), challenger)
+    assert slot.answering("v1") is slot.current
+    assert slot.answering("v2") is challenger
+    slot.challenge.loaded = None
+    with pytest.raises(UnknownVersion, match="v1 does"):
+        slot.answering("v2")
