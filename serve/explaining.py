@@ -21,9 +21,10 @@ from serve.ranking import apply
 _MOST_PARTS = 32
 # Others' texts get their turn between slices; a CPU is hardly faster at larger ones.
 _SLICE_TEXTS = 8
-# Of a long text fewer and larger parts are told apart: on one core, cleaning and tokenizing so much takes about a second.
-_MOST_CHARS = 400_000
-_FEWEST_EVALUATIONS = 14
+# Of a long text fewer and larger parts are told apart, so that no explanation takes seconds: on two idle cores MiniLM int8 reads
+# so much in about one.
+_MOST_CHARS = 100_000
+_FEWEST_EVALUATIONS = 30
 
 
 class Explainer:

@@ -85,8 +85,8 @@ async def test_long_texts_are_explained_by_runs_of_words(start: Start) -> None:
     async with start(changed={"max_text_chars": 20_000, "max_body_bytes": 200_000}) as service:
         text = ("filler " * 2_000 + "positive " + "filler " * 800)[:20_000].strip()
         _, explanation = await _explain(service, text)
-        assert (len(explanation.attributions), explanation.method) == (21, "shapley_sampled")
-        assert explanation.evaluations <= 41
+        assert (len(explanation.attributions), explanation.method) == (16, "shapley_sampled")
+        assert explanation.evaluations <= 31
         assert (explanation.attributions[0].start, explanation.attributions[-1].end) == (0, len(text))
         best = max(explanation.attributions, key=lambda part: part.attribution)
         assert "positive" in best.text
