@@ -6,15 +6,15 @@ Ray's process imports this module before the replica is made, so it imports noth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import ray
 from ray import serve
 
 from core.settings import Settings
 from serve.direct import DOOR, in_force, ingress_in_use
+from serve.loopback import keep_to_loopback
 from serve.scaling import METRIC
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Replica:
     def __init__(self, settings: Settings, metrics_dir: Path) -> None:
         # Set here and not by a runtime environment, which takes Ray two seconds more at each start.
         os.environ |= _environment(settings, metrics_dir)
-        _listen_on_node_alone()
+        # Before Ray opens its port, which it does when this is made.
+        keep_to_loopback(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call] # Ray leaves it untyped
         from core.telemetry import configure_logging
         from serve.parts import assemble
 
@@ -61,21 +62,3 @@ def _environment(settings: Settings, metrics_dir: Path) -> dict[str, str]:
         # The tokenizer's own threads would take the cores from the engine, which has the longer work.
         "TOKENIZERS_PARALLELISM": "false",
     }
-
-
-def _listen_on_node_alone() -> None:
-    """Have Ray's server for calls between deployments listen on this node's own address, loopback in a stack of ours.
-
-    Ray opens it to every address of the machine and unpickles what arrives there; no setting changes that. It is started after
-    the replica is made.
-    """
-    from ray.serve._private import replica
-    from ray.util import get_node_ip_address
-
-    host = str(get_node_ip_address())  # type: ignore[no-untyped-call] # Ray leaves it untyped
-    address = f"[{host}]:0" if ":" in host else f"{host}:0"
-    replica.add_port_to_grpc_server = partial(_open, replica.add_port_to_grpc_server, address)  # type: ignore[attr-defined]
-
-
-def _open(add_port: Callable[[Any, str], int], address: str, server: Any, _: str) -> int:
-    return add_port(server, address)
