@@ -87,10 +87,12 @@ class Settings(BaseSettings):
     )
     queue_max_texts: int = Field(4_000, ge=1, description="Texts that may wait for the engine; more is refused with 429.")
     queue_max_wait_s: float = Field(
-        2.0, gt=0, description="Longest wait for the engine, by its pace, that a request is let into; more is refused with 429."
+        2.0,
+        gt=0,
+        description="Seconds of waiting, by the engine's pace, that a request is let into; more is refused with 429.",
     )
     overload_wait_s: float = Field(
-        0.05, gt=0, description="The same while arrivals outrun answers, so that overload does not make everybody wait."
+        0.05, gt=0, description="Those seconds while arrivals outrun answers, so that overload does not make everybody wait."
     )
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
     swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")

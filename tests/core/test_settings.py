@@ -18,6 +18,10 @@ _UNITS = ("_s", "_bytes", "_tokens", "_texts", "_chars", "_rows", "_ratio")
 _PLAIN = {
     "port",
     "replicas",
+    "replicas_max",
+    "scale_target_requests",
+    "replica_cpus",
+    "replica_gpus",
     "engine_threads",
     "max_in_flight_per_key",
     "learn_after_corrections",
@@ -68,7 +72,7 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     others = {bool: "false", int: "19", float: "0.3", str: "given", Path: "/given"}
     kind = _FIELDS[name].annotation
     words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
-    words |= {"auth": "on", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
+    words |= {"auth": "on", "ingress": "proxy", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
     words |= {"probation_max_slowdown": "3.5"}
     value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
     before = Settings().model_dump()
