@@ -19,6 +19,9 @@ from serve.probation import Spoken
 _ASK_TIMEOUT_S = 60.0
 _END_S = 5.0
 _ROOT = Path(__file__).resolve().parents[1]
+LOWEST_NICENESS = 19
+# A trial has a timeout, and at the lowest priority it would hardly get on beside a replica that is busy for minutes.
+TRIAL_NICENESS = 5
 COMMAND = (sys.executable, "-m", "serve.side_process")
 
 
@@ -29,9 +32,10 @@ class SideProcessEnded(Exception):
 class SideProcess:
     """One process that has loaded ``folders``; ``command`` is replaced by tests only to have something that misbehaves."""
 
-    def __init__(self, folders: Sequence[Path], *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, folders: Sequence[Path], *, niceness: int = LOWEST_NICENESS, command: Sequence[str] = COMMAND) -> None:
         """Start the process and return at once."""
         self._folders = folders
+        self._niceness = niceness
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.PIPE,
@@ -52,6 +56,7 @@ class SideProcess:
         """
         folders = [str(folder) for folder in self._folders]
         order = {"folders": folders, "threads": threads, "cache": str(cache), "timeout_s": timeout_s}
+        order["niceness"] = self._niceness
         try:
             answer = self._exchange(order, timeout_s)
         except SideProcessEnded as error:

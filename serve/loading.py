@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from core.bundle import Manifest, read_manifest
 from core.classifier import Classifier
 from core.engines import choose_engine
-from serve.beside import SideProcess
+from serve.beside import TRIAL_NICENESS, SideProcess
 from serve.memory import check_fits, is_held
 
 TURN_S = 10.0
@@ -81,6 +81,6 @@ class BundleLoader:
         if proof.exists():
             return
         proof.parent.mkdir(parents=True, exist_ok=True)
-        with SideProcess([folder]) as trial:
+        with SideProcess([folder], niceness=TRIAL_NICENESS) as trial:
             trial.load(threads=self.threads, cache=self.cache, timeout_s=self.timeout_s)
         proof.touch()

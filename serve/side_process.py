@@ -1,4 +1,4 @@
-"""A process beside the replica, of the lowest priority: it proves that bundles load, and answers texts by two versions.
+"""A process beside the replica, of low priority: it proves that bundles load, and answers texts by two versions.
 
 What kills, hangs or fills this process does not harm the replica. It is started as ``python -m serve.side_process`` and speaks
 lines of JSON: first it is told what to load, and says that it has; then it is told texts and says what each version makes of
@@ -23,7 +23,6 @@ from core.errors import HoneError
 from serve.loading import load_bundle
 from serve.probation import Spoken
 
-_LOWEST_PRIORITY = 19
 _OOM_FIRST = "1000"
 
 
@@ -33,7 +32,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
-    _take_last_place()
+    _step_back(order["niceness"])
     # The kernel ends what hangs inside a library, also when nobody is left to do it.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ceil(order["timeout_s"]) + 5)
@@ -54,8 +53,8 @@ def main() -> int:
     return 0
 
 
-def _take_last_place() -> None:
-    os.nice(_LOWEST_PRIORITY)
+def _step_back(niceness: int) -> None:
+    os.nice(niceness)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_FIRST)
 
