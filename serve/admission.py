@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 from core.errors import DeadlineExceeded, Overloaded
 
-# Arrivals that outrun answers by a tenth, in two windows on end: a burst from many callers that start together fills but one.
+# Arrivals outrun answers when they are more by a tenth and by 16 texts, in two windows on end. Callers that wait for their
+# answers cannot do that while they are 32 or fewer, since no more than that can be under way; more of them do when all start at
+# once, but that fills one window only.
 _WINDOW_S = 0.15
 _OUTRUN_RATIO = 1.1
+_OUTRUN_TEXTS = 16
 _WINDOWS = 2
 # A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
 # measure in other units than those who send one text.
@@ -97,6 +100,6 @@ class Admission:
         age_s = now - self._window_start
         if age_s < _WINDOW_S:
             return
-        outrun = age_s < 2 * _WINDOW_S and self._arrived > _OUTRUN_RATIO * self._answered
+        outrun = age_s < 2 * _WINDOW_S and self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_TEXTS)
         self._outrun = self._outrun + 1 if outrun else 0
         self._window_start, self._arrived, self._answered = now, 0, 0

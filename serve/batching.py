@@ -52,10 +52,11 @@ class Batcher:
         # Guards all that follows; held for microseconds.
         self._lock = Lock()
         self._has_fresh = Condition(self._lock)
-        self._has_waiting = Condition(self._lock)
+        self._has_work = Condition(self._lock)
         self._fresh: deque[Job] = deque()
         self._line: WaitingTexts[Piece] = WaitingTexts()
         self._waiting = 0
+        self._idle = False
         self._closing = False
         self._threads: list[Thread] = []
 
@@ -83,7 +84,7 @@ class Batcher:
         with self._lock:
             self._closing = True
             self._has_fresh.notify_all()
-            self._has_waiting.notify_all()
+            self._has_work.notify_all()
         self._fail_all(Unavailable("the service is stopping; send the request again"))
 
     async def score(self, engine: Engine, texts: Sequence[str], manner: Manner = PLAIN) -> Scored:
@@ -104,7 +105,8 @@ class Batcher:
             self._admission.check(len(texts), self._waiting, monotonic(), deadline)
             self._waiting += len(texts)
             self._fresh.append(job)
-            self._has_fresh.notify()
+            # A free engine has nothing better to do than to read the text itself, which spares waking two threads in turn.
+            (self._has_work if self._idle else self._has_fresh).notify()
         self._jobs.add(job)
         try:
             return await job.future
@@ -145,15 +147,18 @@ class Batcher:
                     if self._closing:
                         return
                     self._has_fresh.wait()
-            started = perf_counter()
-            results = prepare_chunks(chunks)
-            elapsed = perf_counter() - started
-            with self._lock:
-                for chunk, result in zip(chunks, results, strict=True):
-                    chunk.job.tokenize_s += elapsed
-                    self._line_up(chunk, result)
-                self._has_waiting.notify()
-            self._metrics.observe("hone_tokenize_seconds", elapsed)
+            self._prepare(chunks)
+
+    def _prepare(self, chunks: Sequence[Chunk]) -> None:
+        started = perf_counter()
+        results = prepare_chunks(chunks)
+        elapsed = perf_counter() - started
+        with self._lock:
+            for chunk, result in zip(chunks, results, strict=True):
+                chunk.job.tokenize_s += elapsed
+                self._line_up(chunk, result)
+            self._has_work.notify()
+        self._metrics.observe("hone_tokenize_seconds", elapsed)
 
     def _next_chunks(self) -> list[Chunk]:
         """Return what the tokenizer takes in one turn: in order of arrival, for one engine and reading."""
@@ -196,12 +201,20 @@ class Batcher:
         free_since: float | None = None
         while True:
             with self._lock:
-                while not (pieces := self._next_pieces()):
+                chunks: list[Chunk] = []
+                while not (pieces := self._next_pieces()) and not (chunks := self._next_chunks()):
                     if self._closing:
                         return
                     # What comes after a wait did not wait for this engine.
                     free_since = None
-                    self._has_waiting.wait()
+                    self._idle = True
+                    self._has_work.wait()
+                    self._idle = False
+                if pieces and self._fresh:
+                    self._has_fresh.notify()
+            if not pieces:
+                self._prepare(chunks)
+                continue
             started = perf_counter()
             rows = score_pieces(pieces)
             ended = perf_counter()

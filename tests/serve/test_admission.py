@@ -92,6 +92,18 @@ def test_callers_that_wait_for_their_answers_are_never_refused(callers: int) -> 
     assert simulation.refused == 0
 
 
+@given(st.lists(st.integers(0, 40), min_size=20, max_size=60))
+def test_an_engine_that_stalls_has_no_waiting_caller_refused(stalls: list[int]) -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.01))
+    ready = 32
+    for stall in stalls:
+        for _ in range(ready):
+            assert simulation.arrive()
+        simulation.now += stall * SECONDS_PER_TEXT * BATCH_TEXTS
+        ready = simulation.tick()
+    assert not simulation.admission.overloaded
+
+
 def test_much_at_a_time_measures_its_wait_by_its_own_size() -> None:
     simulation = Simulation(QueueLimits(100_000, 0.1, 0.1))
     simulation.arrive(BATCH_TEXTS)
