@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from core.bundle import HEAD
@@ -14,6 +13,7 @@ from core.classifier import Classifier
 from core.errors import BundleError
 from serve.beside import SideProcess, SideProcessEnded
 from tests.core.encoders import LABELS, write_encoder_bundle
+from tests.serve.children import side_processes
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_it_says_of_each_text_what_each_version_says(process: SideProcess, folde
             assert spoken.label == LABELS[int(expected.argmax())]
             assert spoken.score == pytest.approx(float(expected.max()), abs=1e-4)
             assert spoken.seconds > 0
-    (child,) = psutil.Process().children()
+    (child,) = side_processes()
     assert child.nice() == 19
 
 
@@ -59,7 +59,7 @@ def test_one_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_
         process.load(threads=1, cache=tmp_path, timeout_s=60.0)
         with pytest.raises(SideProcessEnded, match=r"within 0\.5 s"):
             process.ask(["good"])
-    assert not psutil.Process().children()
+    assert not side_processes()
 
 
 def test_a_bundle_it_cannot_load_is_refused_with_the_reason(folders: list[Path], tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_bundle_it_cannot_load_is_refused_with_the_reason(folders: list[Path],
 def test_it_ends_when_its_replica_does(folders: list[Path], tmp_path: Path) -> None:
     process = SideProcess(folders)
     process.load(threads=1, cache=tmp_path / "cache", timeout_s=60.0)
-    (child,) = psutil.Process().children()
+    (child,) = side_processes()
     assert process._process.stdin is not None
     process._process.stdin.close()
     assert child.wait(30) == 0

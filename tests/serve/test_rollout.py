@@ -23,6 +23,7 @@ from serve.beside import SideProcess
 from serve.split import is_challengers
 from tests.bundles import LABELS, register_ngram_bundle
 from tests.serve import candidates
+from tests.serve.children import side_processes
 from tests.serve.conftest import Service, Start
 from tests.serve.fakes import until
 
@@ -125,7 +126,7 @@ async def test_an_engine_that_hangs_or_kills_who_loads_it_does_so_elsewhere(
         assert service.parts.slot.refusal is not None
         assert said in service.parts.slot.refusal.reason
     assert set(versions) == {"v1"}
-    assert not psutil.Process().children()
+    assert not side_processes()
 
 
 async def test_an_engine_that_was_proved_once_is_not_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
