@@ -21,7 +21,9 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        # Libraries that change what a record is (Ray does) mark their own fields with an underscore.
+        named = {name: value for name, value in vars(record).items() if not name.startswith("_")}
+        fields |= {name: value for name, value in named.items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[0] is not None:
             # Only where it broke: an exception's message can quote the input that caused it.
             fields["exception"] = record.exc_info[0].__name__

@@ -144,3 +144,7 @@ def test_other_loggers_are_left_alone(capsys: pytest.CaptureFixture[str]) -> Non
     assert logging.getLogger().handlers == root
     assert logging.getLogger("hone").propagate is False
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_other_libraries_add_for_themselves_stays_out() -> None:
+    assert "_ray_timestamp_ns" not in _format("ready", extra={"_ray_timestamp_ns": 1})
