@@ -143,10 +143,10 @@ class Batcher:
     def _tokenize(self) -> None:
         while True:
             with self._lock:
-                while not (chunks := self._next_chunks()):
-                    if self._closing:
-                        return
+                while not self._closing and not (chunks := self._next_chunks()):
                     self._has_fresh.wait()
+                if self._closing:
+                    return
             self._prepare(chunks)
 
     def _prepare(self, chunks: Sequence[Chunk]) -> None:
@@ -202,14 +202,15 @@ class Batcher:
         while True:
             with self._lock:
                 chunks: list[Chunk] = []
-                while not (pieces := self._next_pieces()) and not (chunks := self._next_chunks()):
-                    if self._closing:
-                        return
+                pieces: list[Piece] = []
+                while not self._closing and not (pieces := self._next_pieces()) and not (chunks := self._next_chunks()):
                     # What comes after a wait did not wait for this engine.
                     free_since = None
                     self._idle = True
                     self._has_work.wait()
                     self._idle = False
+                if self._closing:
+                    return
                 if pieces and self._fresh:
                     self._has_fresh.notify()
             if not pieces:
