@@ -122,13 +122,17 @@ class ChampionWatcher:
     async def _take(self, version: str, outcome: str) -> bool:
         self._slot.candidate = version
         started = perf_counter()
+        failure: str | None = None
         try:
             loaded = await self.load(version)
         except Exception as error:
-            await self._refuse(version, reason_of(error), keep=outcome == "fell_back")
-            return False
+            failure = reason_of(error)
         finally:
             self._slot.candidate = None
+        if failure is not None:
+            # Only now: nobody shall see a version that has failed and is still being loaded.
+            await self._refuse(version, failure, keep=outcome == "fell_back")
+            return False
         if outcome != "fell_back" and await self._champion() != version:
             # Rolled back while it was loading: it must not see traffic. The next look takes what is champion now.
             self.nudge()
