@@ -96,10 +96,11 @@ def test_two_replicas_answer_swap_and_end_in_order(cluster: None, settings: Sett
         clients = [Client(settings.url, stop) for _ in range(4)]
         for client in clients:
             client.start()
+        _wait("every client was answered by v1", lambda: all(client.answers for client in clients))
         moved = http.post("/v1/models/v2/promote", json={"by": "test"})
         assert moved.json()["champion"] == "v2"
         _wait("both replicas have swapped", lambda: _versions(http) == ["v2", "v2"])
-        time.sleep(0.5)
+        _wait("every client was answered by v2", lambda: all(client.answers[-1]["model_version"] == "v2" for client in clients))
         stop.set()
         for client in clients:
             client.join()
