@@ -26,7 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA = "0002"
+SCHEMA = "0006"
 """The newest migration; a store at another one is migrated, or refused where it is unknown."""
 
 metadata = MetaData(
