@@ -57,8 +57,7 @@ class Corrections(Database):
         """
         if (request.prediction_id is None) == (request.text is None):
             raise InputError("a correction names exactly one of prediction_id and text")
-        with self._writing() as connection:
-            return _add(connection, request, idempotency_key)
+        return self._write(lambda connection: _add(connection, request, idempotency_key))
 
     def withdraw_corrections(self, key_prefix: str) -> list[str]:
         """Return the ids of the corrections whose idempotency keys begin with ``key_prefix``; they count no longer.

@@ -1,22 +1,25 @@
-"""One engine, its transactions and its schema; the single place where a database's failure becomes one of Hone's errors."""
+"""One engine, its transactions and its schema."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from typing import TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
-from sqlalchemy import exc as sql
 from sqlalchemy.dialects import postgresql, sqlite
 
-from core.errors import InputError, StoreUnavailable
+from core.errors import StoreUnavailable
 from core.schemas import now
 from feedback.engine import open_engine
+from feedback.failures import translated
+from feedback.group_commit import GroupCommit
 from feedback.tables import SCHEMA
+
+Result = TypeVar("Result")
 
 # Names of PostgreSQL's advisory locks; any two different numbers that nothing else in the database uses.
 _MIGRATION_LOCK = 0x686F6E65_0001
@@ -39,6 +42,7 @@ class Database:
         self._sqlite = self._engine.dialect.name == "sqlite"
         # SQLite lets one writer in at a time and its waiters poll; a lock wakes this process's own ones in turn, at once.
         self._writer = threading.Lock()
+        self._group = GroupCommit(self._writing_in_order, busy_timeout_s)
         self._preparing = threading.Lock()
         self._prepared = threading.Event()
 
@@ -50,7 +54,7 @@ class Database:
         """
         if self._prepared.is_set():
             return
-        with _translated(), self._preparing, self._alone():
+        with translated(), self._preparing, self._alone():
             if self._prepared.is_set():
                 return
             if self._sqlite:
@@ -78,14 +82,28 @@ class Database:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         self.prepare()
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        with translated(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One short transaction, committed at the end of the block or undone altogether."""
         self.prepare()
-        with _translated(), self._turn(), self._connect_to_write() as connection, connection.begin():
+        with translated(), self._turn(), self._connect_to_write() as connection, connection.begin():
+            yield connection
+
+    def _write(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what ``work`` returned once that is durable; writers that come at the same time share a transaction.
+
+        ``work`` is undone by itself when it fails, and its rows get their sequence numbers in order.
+        """
+        return self._group.run(work)
+
+    @contextmanager
+    def _writing_in_order(self) -> Iterator[Connection]:
+        with self._writing() as connection:
+            # Before any row is touched: two groups that met over each other's idempotency keys would wait for ever.
+            keep_order(connection)
             yield connection
 
     def _connect_to_write(self) -> Connection:
@@ -131,32 +149,6 @@ def clock(connection: Connection) -> datetime:
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT of this dialect, which can say what to do on conflict."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (sql.DataError, UnicodeEncodeError):
-        # Not chained: the original names the value, and the value may be a user's text.
-        raise InputError("a value holds a character the store cannot keep, such as NUL or half of a surrogate pair") from None
-    except sql.IntegrityError:
-        raise
-    except (sql.DBAPIError, sql.TimeoutError, sqlite3.Error, Timeout, OSError) as error:
-        reason = _reason(error)
-        raise StoreUnavailable(
-            f"the feedback store does not answer ({reason}); try again, with the same idempotency key where there is one",
-            reason=reason,
-        ) from error
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, sql.DBAPIError) and error.orig is not None else error
-    for name in ("sqlite_errorname", "sqlstate"):
-        found = getattr(cause, name, None)
-        if found:
-            return str(found)
-    return type(cause).__name__
 
 
 def _switch_to_wal(engine: Engine) -> None:
