@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import IdempotencyConflict
 from core.schemas import CorrectionAnswer, CorrectionRequest
-from feedback.database import insert_into
 from feedback.tables import idempotency
+
+# Built once: SQLAlchemy takes longer to put these together than a database takes to run them.
+_FIRST = select(idempotency.c.body_sha256, idempotency.c.answer).where(idempotency.c.key == bindparam("wanted"))
+_CLAIMS = {
+    name: insert(idempotency).on_conflict_do_nothing(index_elements=["key"]).returning(idempotency.c.key)
+    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
 
 
 def digest(request: CorrectionRequest) -> str:
@@ -25,7 +32,7 @@ def first_answer(connection: Connection, key: str, body_sha256: str) -> Correcti
     Raises:
         IdempotencyConflict: it came with another body.
     """
-    row = connection.execute(select(idempotency).where(idempotency.c.key == key)).one_or_none()
+    row = connection.execute(_FIRST, {"wanted": key}).one_or_none()
     if row is None:
         return None
     if row.body_sha256 != body_sha256:
@@ -46,7 +53,6 @@ def answers_under(connection: Connection, key_prefix: str) -> list[CorrectionAns
 
 def claim(connection: Connection, key: str, body_sha256: str, answer: CorrectionAnswer) -> bool:
     """Return whether this transaction is the first with ``key``; waits for another that is about to be."""
-    statement = insert_into(connection, idempotency).on_conflict_do_nothing(index_elements=["key"])
     body = answer.model_dump(mode="json")
     values = {"key": key, "body_sha256": body_sha256, "answer": body, "created_at": answer.created_at}
-    return connection.execute(statement.values(values).returning(idempotency.c.key)).first() is not None
+    return connection.execute(_CLAIMS[connection.dialect.name], values).first() is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from core.errors import UnknownPrediction
 from core.schemas import PredictionRecord
@@ -12,6 +12,8 @@ from feedback.database import Database, insert_into
 from feedback.tables import predictions
 
 _FIELDS = tuple(PredictionRecord.model_fields)
+# Built once: SQLAlchemy takes longer to put it together than a database takes to run it.
+_FIND = select(predictions).where(predictions.c.prediction_id == bindparam("wanted"))
 
 
 class Predictions(Database):
@@ -48,7 +50,7 @@ def find_prediction(connection: Connection, prediction_id: str) -> PredictionRec
     Raises:
         UnknownPrediction: when none has it.
     """
-    row = connection.execute(select(predictions).where(predictions.c.prediction_id == prediction_id)).one_or_none()
+    row = connection.execute(_FIND, {"wanted": prediction_id}).one_or_none()
     if row is None:
         raise UnknownPrediction(
             "no prediction has this prediction_id; use one from an answer of this service, or send the text instead"
