@@ -150,7 +150,10 @@ class CorrectionAnswer(Wire):
     confidence: float | None
     created_at: datetime
     used_by: list[str] = Field(default_factory=list, description="Versions that learned from it.")
-    withdrawn: bool = Field(False, description="It was taken back, and later runs do not learn from it.")
+    withdrawn: bool = Field(False, description="It was taken back or changed, and later runs do not learn from it.")
+    replaced_by: str | None = Field(None, description="The correction that it was changed to.")
+    replaces: str | None = Field(None, description="The correction that was changed to this one.")
+    proposed: bool = Field(False, description="Its label is not in the label set yet; it counts once it is.")
 
 
 class CorrectionsAnswer(Wire):

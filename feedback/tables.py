@@ -92,7 +92,7 @@ corrections = Table(
     Column("prediction_id", String(200), index=True),
     Column("text", Text, nullable=False),
     Column("text_key", String(32), nullable=False, index=True),
-    Column("label", Text, nullable=False),
+    Column("label", Text, nullable=False, index=True),
     Column("predicted_label", Text),
     Column("model_version", String(200)),
     Column("annotator", String(200)),
@@ -109,6 +109,10 @@ withdrawals = Table(
     # No foreign key: corrections are erased without asking who withdrew them.
     Column("sequence", Sequence, primary_key=True, autoincrement=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("by", String(200)),
+    Column("why", Text),
+    # The correction that says otherwise, where it was changed rather than taken back.
+    Column("replaced_by", String(40), index=True),
 )
 
 idempotency = Table(
@@ -173,3 +177,6 @@ replicas = Table(
     Column("reason", Text),
     Column("seen_at", UtcDateTime, nullable=False, index=True),
 )
+
+# Tables of their own subjects share the metadata; without this they would be unknown to whoever asks for all of them.
+from feedback import label_tables  # noqa: E402, F401
