@@ -18,8 +18,8 @@ class LabelEventRequest(Wire):
     """Body of ``POST /v1/labels/events``: what an operator decides about a label."""
 
     action: Literal["accept", "reject", "merge", "rename", "retire"] = Field(
-        description="`accept` takes a label into the set, proposed or not; `reject` turns a proposal down; `merge` makes it count "
-        "as another one; `rename` gives it a new name; `retire` takes it and its examples out of later runs."
+        description="`accept` takes a label into the set, proposed or not; `reject` turns a proposal down; `merge` makes it "
+        "count as another one; `rename` gives it a new name; `retire` takes it and its examples out of later runs."
     )
     label: ShortString = Field(description="The label it is about.")
     into: ShortString | None = Field(None, description="With `merge` the label it counts as, with `rename` its new name.")
@@ -44,7 +44,7 @@ class LabelSummary(Wire):
 
     label: str
     state: LabelState = Field(
-        description="`used`: the champion answers with it; `accepted`: the next run learns it; `proposed`: it waits for examples."
+        description="`used`: the champion answers with it; `accepted`: the next run learns it; `proposed`: it waits."
     )
     stands_for: str | None = Field(description="The label its examples have in the next run; null: they are left out.")
     texts: int | None = Field(description="How many different texts back a proposal; null for other labels.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from core.errors import Conflict, InputError, UnknownLabel
 from core.label_bodies import LabelEvent, LabelEventRequest

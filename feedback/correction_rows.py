@@ -25,12 +25,15 @@ def row_of(connection: Connection, request: CorrectionRequest) -> dict[str, Any]
     Raises:
         UnknownPrediction: the prediction it names is not kept.
     """
-    prediction: PredictionRecord | None = None
-    if request.prediction_id is not None:
-        prediction = find_prediction(connection, request.prediction_id)
+    prediction = None if request.prediction_id is None else find_prediction(connection, request.prediction_id)
+    return new_row(request, prediction)
+
+
+def new_row(request: CorrectionRequest, prediction: PredictionRecord | None) -> dict[str, Any]:
+    """Return the row of a new correction of ``prediction``, or where that is None of the request's text."""
     text = prediction.text if prediction else cast("str", request.text)
     return {
-        "correction_id": f"c_{uuid4().hex}",
+        "correction_id": new_correction_id(),
         "kind": "confirmation" if prediction and prediction.label == request.label else "correction",
         "prediction_id": request.prediction_id,
         "text": text,
@@ -43,6 +46,11 @@ def row_of(connection: Connection, request: CorrectionRequest) -> dict[str, Any]
         "metadata": request.metadata,
         "created_at": now(),
     }
+
+
+def new_correction_id() -> str:
+    """Return an id that no correction has."""
+    return f"c_{uuid4().hex}"
 
 
 def find_correction(connection: Connection, correction_id: str) -> Row[tuple[Any, ...]]:
@@ -62,7 +70,7 @@ def answers_of(connection: Connection, rows: Sequence[Row[tuple[Any, ...]]]) -> 
     sequences = [row.sequence for row in rows]
     used_by = _used_by(connection, sequences)
     query = select(withdrawals.c.sequence, withdrawals.c.replaced_by).where(withdrawals.c.sequence.in_(sequences))
-    withdrawn = {sequence: replaced_by for sequence, replaced_by in connection.execute(query)}
+    withdrawn = {row.sequence: row.replaced_by for row in connection.execute(query)}
     replaces = _replaces(connection, [row.correction_id for row in rows])
     proposed = read_book(connection).proposed
     return [

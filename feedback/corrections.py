@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,10 +18,15 @@ from feedback.tables import corrections, withdrawals
 
 _INSERT = insert(corrections)
 
+_TAKEN = ("sequence", "text", "text_key", "label", "kind", "annotator", "model_version", "predicted_label")
+
 
 @dataclass(frozen=True)
 class TrainingCorrection:
-    """The last word on one text, as training takes it; ``sequence`` orders corrections by arrival."""
+    """What is to be learned of one text; ``sequence`` orders corrections by arrival.
+
+    ``supported_by`` are the sequence numbers of all corrections that say so, where there was a vote.
+    """
 
     sequence: int
     text: str
@@ -31,6 +36,7 @@ class TrainingCorrection:
     annotator: str | None
     model_version: str | None
     predicted_label: str | None
+    supported_by: tuple[int, ...] = ()
 
 
 class Outcomes(NamedTuple):
@@ -125,12 +131,12 @@ class Corrections(Database):
         """
         with self._reading() as connection:
             book = read_book(connection)
-            within = [corrections.c.label.not_in(sorted(book.silent))] if book.silent else []
+            within: list[ColumnElement[bool]] = [corrections.c.label.not_in(sorted(book.silent))] if book.silent else []
             if up_to_sequence is not None:
                 within.append(corrections.c.sequence <= up_to_sequence)
             query = _latest_per(corrections.c.text_key, within).order_by(corrections.c.sequence)
             rows = connection.execute(query).all()
-        found = [{name: row._mapping[name] for name in TrainingCorrection.__annotations__} for row in rows]
+        found = [{name: row._mapping[name] for name in _TAKEN} for row in rows]
         return [TrainingCorrection(**{**fields, "label": str(book.now(fields["label"]))}) for fields in found]
 
     def label_outcomes(self) -> Mapping[str, Outcomes]:

@@ -89,7 +89,7 @@ class Labels(Database):
             ready = sorted(label for label, backing in found.items() if backing.suffices(needed))
             for label in ready:
                 behind = found[label]
-                why = f"{behind.texts} texts of {behind.annotators} annotators say so; {needed.texts} of {needed.annotators} suffice"
+                why = f"{behind.texts} texts of {behind.annotators} annotators; {needed.texts} of {needed.annotators} suffice"
                 _append(connection, {"action": "accept", "label": label, "into": None, "by": "proposals", "why": why})
             return ready
 

@@ -52,10 +52,23 @@ def find_prediction(connection: Connection, prediction_id: str) -> PredictionRec
     """
     row = connection.execute(_FIND, {"wanted": prediction_id}).one_or_none()
     if row is None:
-        raise UnknownPrediction(
-            "no prediction has this prediction_id; use one from an answer of this service, or send the text instead"
-        )
+        raise unknown_prediction()
     return _record(row)
+
+
+def find_predictions(connection: Connection, prediction_ids: Sequence[str]) -> dict[str, PredictionRecord]:
+    """Return by id those of the predictions that this transaction sees."""
+    if not prediction_ids:
+        return {}
+    rows = connection.execute(select(predictions).where(predictions.c.prediction_id.in_(prediction_ids)))
+    return {record.prediction_id: record for record in map(_record, rows)}
+
+
+def unknown_prediction() -> UnknownPrediction:
+    """Return the error of a correction whose prediction is not kept."""
+    return UnknownPrediction(
+        "no prediction has this prediction_id; use one from an answer of this service, or send the text instead"
+    )
 
 
 def _record(row: Row[tuple[object, ...]]) -> PredictionRecord:

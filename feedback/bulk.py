@@ -1,0 +1,98 @@
+"""Many corrections in one transaction, each kept or refused by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from core.errors import HoneError
+from core.schemas import CorrectionAnswer, CorrectionRequest, PredictionRecord
+from feedback.correction_rows import answer_of, new_row
+from feedback.database import Database, keep_order
+from feedback.idempotency import conflict, digest, entry, kept_answers
+from feedback.labels import note_proposal
+from feedback.predictions import find_predictions, unknown_prediction
+from feedback.tables import corrections, idempotency
+
+
+@dataclass(frozen=True)
+class BulkRow:
+    """A correction that was checked, its idempotency key where it has one, and whether its label is a proposal."""
+
+    request: CorrectionRequest
+    key: str | None = None
+    proposes: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A correction as it stands on disk; ``repeated`` says that its key had come before."""
+
+    answer: CorrectionAnswer
+    repeated: bool
+
+
+class Bulk(Database):
+    """The part of the store that takes many corrections at a time."""
+
+    def add_corrections(self, rows: Sequence[BulkRow]) -> list[Kept | HoneError]:
+        """Return what became of each row, in order: kept and on disk, or the error it was refused with.
+
+        Errors are ``UnknownPrediction`` and ``IdempotencyConflict``; the caller has checked labels and texts.
+
+        Raises:
+            StoreUnavailable: nothing was written; sending the rows again with the same keys is safe.
+            InputError: a row holds a character the database cannot keep; nothing was written.
+        """
+        return self._write(lambda connection: _Batch(connection, rows).add())
+
+
+@dataclass
+class _Batch:
+    connection: Connection
+    rows: Sequence[BulkRow]
+    seen: dict[str, tuple[str, CorrectionAnswer]] = field(default_factory=dict)
+    predictions: dict[str, PredictionRecord] = field(default_factory=dict)
+    new_rows: list[dict[str, Any]] = field(default_factory=list)
+    new_keys: list[dict[str, object]] = field(default_factory=list)
+    # By label, who proposed it first.
+    proposals: dict[str, str | None] = field(default_factory=dict)
+
+    def add(self) -> list[Kept | HoneError]:
+        # The lock comes first: from here on nobody else claims a key, so none has to be claimed one by one.
+        keep_order(self.connection)
+        self.seen = kept_answers(self.connection, [row.key for row in self.rows if row.key is not None])
+        named = [row.request.prediction_id for row in self.rows if row.request.prediction_id is not None]
+        self.predictions = find_predictions(self.connection, named)
+        outcomes = [self._take(row) for row in self.rows]
+        if self.new_rows:
+            self.connection.execute(insert(corrections), self.new_rows)
+        if self.new_keys:
+            self.connection.execute(insert(idempotency), self.new_keys)
+        for label, annotator in self.proposals.items():
+            note_proposal(self.connection, label, annotator)
+        return outcomes
+
+    def _take(self, row: BulkRow) -> Kept | HoneError:
+        request = row.request
+        body = "" if row.key is None else digest(request)
+        first = None if row.key is None else self.seen.get(row.key)
+        if first is not None:
+            return Kept(first[1], repeated=True) if first[0] == body else conflict()
+        prediction = None
+        if request.prediction_id is not None:
+            prediction = self.predictions.get(request.prediction_id)
+            if prediction is None:
+                return unknown_prediction()
+        kept = new_row(request, prediction)
+        answer = answer_of(kept, proposed=row.proposes)
+        self.new_rows.append(kept)
+        if row.key is not None:
+            self.seen[row.key] = body, answer
+            self.new_keys.append(entry(row.key, body, answer))
+        if row.proposes:
+            self.proposals.setdefault(request.label, request.annotator)
+        return Kept(answer, repeated=False)
