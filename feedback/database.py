@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 # Names of PostgreSQL's advisory locks; any two different numbers that nothing else in the database uses.
 _MIGRATION_LOCK = 0x686F6E65_0001
 _ORDER_LOCK = 0x686F6E65_0002
+_TAKE_ORDER = text("SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock(:lock)")
 
 
 class Database:
@@ -61,6 +62,8 @@ class Database:
                 _switch_to_wal(self._engine)
             with self._connect_to_write() as connection, connection.begin():
                 if not self._sqlite:
+                    # Others may be migrating, and that takes as long as it takes.
+                    connection.execute(text("SET LOCAL lock_timeout = 0"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
                 if _schema_of(connection) != SCHEMA:
                     _migrate(connection)
@@ -131,10 +134,11 @@ class Database:
 def keep_order(connection: Connection) -> None:
     """Make sequence numbers become visible in the order in which they are given, until this transaction ends.
 
-    Without it PostgreSQL may commit number 8 before 7, and a run that had read up to 8 would never see 7.
+    Without it PostgreSQL may commit number 8 before 7, and a run that had read up to 8 would never see 7. All others that write
+    wait meanwhile, so a process that stops in the middle is thrown out.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ORDER_LOCK})
+        connection.execute(_TAKE_ORDER, {"lock": _ORDER_LOCK})
 
 
 def clock(connection: Connection) -> datetime:

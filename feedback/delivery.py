@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from core.errors import InputError, StoreUnavailable
 from core.schemas import PredictionRecord
+from feedback.patience import Patience
 from feedback.spool import Spool, read_batches
 
 LogEvent = Literal["written", "spooled", "dropped"]
@@ -18,6 +19,8 @@ BATCH_ROWS = 1_000
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 10.0
 _LOOK_FOR_LEFTOVERS_S = 5.0
+# A store that hangs for longer counts as away; what is put meanwhile fits into the log's queue, and closing waits longer.
+_HANGS_AFTER_S = 5.0
 
 _logger = logging.getLogger("hone.feedback")
 
@@ -35,8 +38,15 @@ class PredictionSink(Protocol):
 class Delivery:
     """Takes each prediction to one of three ends and says so to ``count``: written, spooled or dropped. For one thread."""
 
-    def __init__(self, sink: PredictionSink, spool: Spool, count: Callable[[LogEvent, int], None]) -> None:
+    def __init__(
+        self,
+        sink: PredictionSink,
+        spool: Spool,
+        count: Callable[[LogEvent, int], None],
+        hangs_after_s: float = _HANGS_AFTER_S,
+    ) -> None:
         self._sink = sink
+        self._patience = Patience(hangs_after_s)
         self._spool = spool
         self._count = count
         self._away = False
@@ -99,7 +109,7 @@ class Delivery:
 
     def _write_what_fits(self, batch: Sequence[PredictionRecord]) -> int:
         try:
-            self._sink.log_predictions(batch)
+            self._patience.wait_for(lambda: self._sink.log_predictions(batch))
         except InputError:
             if len(batch) == 1:
                 return 0
@@ -110,7 +120,7 @@ class Delivery:
 
     def _answers(self) -> bool:
         try:
-            self._sink.ping()
+            self._patience.wait_for(self._sink.ping)
         except StoreUnavailable as error:
             self._note_away(error)
             return False

@@ -7,12 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sql
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.errors import StoreUnavailable
 
 _CONNECT_TIMEOUT_S = 5
+# A server whose machine is gone answers nothing, not even with a refusal: after this the connection counts as broken.
+_SILENCE_MS = 15_000
+# After these the file may have been replaced, or opened while it could only be read; what was opened then stays as it was.
+_REOPENED_AFTER = ("SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _POSTGRESQL = frozenset({"postgres", "postgresql"})
 
 
@@ -59,7 +63,15 @@ def _open_postgresql(address: URL, busy_timeout_s: float) -> Engine:
         hide_parameters=True,
         pool_pre_ping=True,
         pool_timeout=busy_timeout_s,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": _SILENCE_MS,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            # As long as SQLite waits: whoever else holds the lock may hang.
+            "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}",
+        },
     )
 
 
@@ -87,5 +99,10 @@ def _open_sqlite(address: URL, busy_timeout_s: float) -> Engine:
         # A writer takes the lock at once: one that read first could be refused when it comes to write.
         write = connection.get_execution_options().get("hone_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    @event.listens_for(engine, "handle_error")
+    def reopen(context: ExceptionContext) -> None:
+        if str(getattr(context.original_exception, "sqlite_errorname", "")).startswith(_REOPENED_AFTER):
+            context.is_disconnect = True
 
     return engine

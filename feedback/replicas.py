@@ -48,8 +48,11 @@ class Replicas(Database):
     def replicas(self, max_age_s: float = 30.0) -> list[ReplicaReport]:
         """Return the latest report of each replica heard of in the last ``max_age_s`` seconds, by id."""
         with self._reading() as connection:
-            oldest = clock(connection) - timedelta(seconds=max_age_s)
-            query = select(replicas).where(replicas.c.seen_at >= oldest).order_by(replicas.c.replica_id)
+            moment, age = clock(connection), timedelta(seconds=max_age_s)
+            # What was seen later than now was seen before the clock was set back.
+            query = (
+                select(replicas).where(replicas.c.seen_at.between(moment - age, moment + age)).order_by(replicas.c.replica_id)
+            )
             rows = connection.execute(query).all()
         return [ReplicaReport(**row._mapping) for row in rows]
 
