@@ -169,6 +169,34 @@ class Settings(BaseSettings):
         """
         return self.engine_threads or max(1, cores // max(self.replicas, self.replicas_max))
 
+    suspect_model_score: Ratio = Field(
+        0.98,
+        description="Confidence of the model from which a correction that contradicts it is held back, unless two agree on it.",
+    )
+    suspect_annotator_accuracy: Ratio = Field(
+        0.5, description="An annotator who is certainly right less often than this has all corrections held back."
+    )
+    suspect_consensus_probability: Ratio = Field(
+        0.6, description="Probability that a text's likeliest label needs to be learned, where annotators differ."
+    )
+    suspect_burst_corrections: int = Field(
+        600, ge=0, description="Most corrections of one annotator within `HONE_SUSPECT_BURST_WINDOW_S`; 0: no limit."
+    )
+    suspect_burst_window_s: float = Field(60.0, gt=0, description="Seconds within which a burst of corrections is counted.")
+    suspect_resemblance: float = Field(
+        0.85, gt=0.0, le=1.0, description="Overlap of two texts from which different labels for them are held back."
+    )
+
+    audit_ratio: Ratio = Field(
+        0.01, description="Share of predictions that chance puts into the review queue, to estimate live accuracy; 0: none."
+    )
+    review_audit_ratio: Ratio = Field(0.3, description="Share of the review queue that is the audit's, while it has any.")
+    review_suspect_ratio: Ratio = Field(0.3, description="Share of the review queue that is suspicious corrections.")
+    review_queue_items: int = Field(
+        200, ge=0, description="Uncertain predictions that are kept ready for review; 0: none are looked for."
+    )
+    review_lease_s: float = Field(600.0, gt=0, description="Seconds for which a review item is kept for who asked for it.")
+
     @property
     def url(self) -> str:
         """Where this stack's service is reached from this machine."""

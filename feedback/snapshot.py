@@ -91,7 +91,7 @@ def build_snapshot(
         if merged is not None:
             rows[correction.text_key] = [merged]
             if merged.split != "test":
-                learned_from.append(correction.sequence)
+                learned_from.extend(correction.supported_by or (correction.sequence,))
     examples = in_order(example for group in rows.values() for example in group)
     if not any(example.split == "train" for example in examples):
         raise DataError("no example is left to train on: all are held out", rows=len(examples))

@@ -179,4 +179,4 @@ replicas = Table(
 )
 
 # Tables of their own subjects share the metadata; without this they would be unknown to whoever asks for all of them.
-from feedback import label_tables  # noqa: E402, F401
+from feedback import label_tables, quality_tables  # noqa: E402, F401

@@ -22,6 +22,7 @@ from feedback.store import Store
 from train.judging import judge_candidate
 from train.request import FitRequest, Parent, Workplace
 
+from train.screening import screen
 log = logging.getLogger("hone.learner")
 
 

@@ -1,0 +1,109 @@
+"""What is held back from training, for which reason, and what people decide stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from core.text import text_key
+from feedback.consensus import Vote
+from feedback.suspicion import Evidence, Limits
+from feedback.trust import Standing, Trusted, trust
+
+_LIMITS = Limits(0.95, 0.5, 0.6, burst_corrections=50, burst_window_s=60.0, resemblance=0.85)
+_START = datetime(2025, 1, 1, tzinfo=UTC)
+_LONG = "the delivery came three days late and the box was open when it arrived at the door"
+
+
+def vote(sequence: int, text: str, label: str, annotator: str = "ann", at_s: float | None = None) -> Vote:
+    """Return a vote; one an hour unless ``at_s`` says when."""
+    moment = _START + timedelta(seconds=sequence * 3600 if at_s is None else at_s)
+    return Vote(sequence, text, text_key(text), label, "correction", annotator, moment)
+
+
+def rules(trusted: Trusted) -> dict[int, list[str]]:
+    """Return the names of the rules against each correction."""
+    return {sequence: [reason.rule for reason in reasons] for sequence, reasons in trusted.suspicions.items()}
+
+
+def learned(trusted: Trusted) -> dict[str, str]:
+    """Return the labels that training gets, by text."""
+    return {correction.text: correction.label for correction in trusted.corrections}
+
+
+def test_a_lone_correction_is_learned() -> None:
+    trusted = trust([vote(1, "a", "x")], {}, {}, _LIMITS)
+    assert (learned(trusted), rules(trusted)) == ({"a": "x"}, {})
+    assert trusted.corrections[0].supported_by == (1,)
+
+
+def test_a_sure_model_holds_one_annotator_back_but_not_two() -> None:
+    evidence = {sequence: Evidence("v1", "y", 0.97) for sequence in (1, 2, 3)}
+    alone = trust([vote(1, "a", "x")], {}, evidence, _LIMITS)
+    assert (learned(alone), rules(alone)) == ({}, {1: ["contradicts_model"]})
+    (reason,) = alone.suspicions[1]
+    assert (reason.value, reason.limit) == (0.97, 0.95)
+    assert "97.0%" in reason.why
+    together = trust([vote(1, "a", "x"), vote(2, "a", "x", "ben")], {}, evidence, _LIMITS)
+    assert (learned(together), rules(together)) == ({"a": "x"}, {})
+    assert together.corrections[0].supported_by == (1, 2)
+    unsure = trust([vote(1, "a", "x")], {}, {1: Evidence("v1", "y", 0.94)}, _LIMITS)
+    assert learned(unsure) == {"a": "x"}
+    confirmed = trust([vote(1, "a", "y")], {}, evidence, _LIMITS)
+    assert learned(confirmed) == {"a": "y"}
+
+
+def test_annotators_who_differ_wait_for_a_third() -> None:
+    votes = [vote(1, "a", "x"), vote(2, "a", "y", "ben")]
+    assert rules(trust(votes, {}, {}, _LIMITS)) == {1: ["disputed"], 2: ["disputed"]}
+    settled = trust([*votes, vote(3, "a", "y", "cid")], {}, {}, _LIMITS)
+    assert (learned(settled), rules(settled)) == ({"a": "y"}, {})
+    assert settled.corrections[0].supported_by == (2, 3)
+
+
+def test_the_holdout_is_not_contradicted() -> None:
+    votes = [vote(1, "a", "x"), vote(2, "b", "x")]
+    trusted = trust(votes, {text_key("a"): "y", text_key("b"): "x"}, {}, _LIMITS)
+    assert rules(trusted) == {1: ["contradicts_holdout"]}
+
+
+def test_all_of_a_burst_is_held_back_and_nothing_else() -> None:
+    slow = [vote(number, f"slow {number}", "x", at_s=100.0 + number * 60) for number in range(60)]
+    quick = [vote(100 + number, f"quick {number}", "x", "bot", at_s=number) for number in range(55)]
+    trusted = trust(slow + quick, {}, {}, _LIMITS)
+    assert rules(trusted) == {100 + number: ["burst"] for number in range(55)}
+    unlimited = trust(slow + quick, {}, {}, replace(_LIMITS, burst_corrections=0))
+    assert rules(unlimited) == {}
+
+
+def test_near_duplicates_with_other_labels_are_held_back_where_as_few_say_so() -> None:
+    other = _LONG.replace("door", "doors") + "!"
+    votes = [vote(1, _LONG, "x"), vote(2, other, "y", "ben"), vote(3, "something else " * 5, "y")]
+    assert rules(trust(votes, {}, {}, _LIMITS)) == {1: ["near_duplicate"], 2: ["near_duplicate"]}
+    backed = trust([*votes, vote(4, other, "y", "cid")], {}, {}, _LIMITS)
+    assert rules(backed) == {1: ["near_duplicate"]}
+    alike = trust([vote(1, _LONG, "x"), vote(2, other, "x", "ben")], {}, {}, _LIMITS)
+    assert rules(alike) == {}
+
+
+def test_all_of_an_unreliable_annotator_is_held_back() -> None:
+    votes = [
+        vote(place * 100 + number, f"t{number}", label, who)
+        for number in range(40)
+        for place, (who, label) in enumerate([("ann", "x"), ("ben", "x"), ("eve", "y")])
+    ]
+    alone = vote(999, "of eve alone", "y", "eve")
+    trusted = trust([*votes, alone], {}, {}, _LIMITS)
+    assert set(rules(trusted)[999]) == {"unreliable_annotator"}
+    assert set(learned(trusted).values()) == {"x"}
+    assert len(learned(trusted)) == 40
+
+
+def test_what_people_decided_stands() -> None:
+    evidence = {1: Evidence("v1", "y", 0.99)}
+    votes = [vote(1, "a", "x"), vote(2, "b", "x")]
+    released = trust(votes, {}, evidence, _LIMITS, Standing(released={1}))
+    assert learned(released) == {"a": "x", "b": "x"}
+    assert rules(released) == {}
+    upheld = trust(votes, {}, {}, _LIMITS, Standing(upheld={2}))
+    assert learned(upheld) == {"a": "x"}
