@@ -13,6 +13,7 @@ Messages and details never carry a user's text.
     │   ├── BodyTooLarge           more bytes than the limit
     │   ├── InvalidText            empty, too long, NUL, lone surrogate
     │   ├── TextTooLong            more tokens than the encoder reads, and the caller wants all of them read
+    │   ├── TextNotKept            a prediction is corrected whose text is not kept, and no text was sent
     │   ├── TooManyTexts           more texts than one request may carry
     │   ├── UnknownLabel           a label outside the set
     │   ├── TooManyTokens          more tokens than one request may carry
@@ -43,6 +44,9 @@ Messages and details never carry a user's text.
     ├── BundleError                a bundle cannot be trusted or read
     ├── EncoderError               a base encoder cannot be found or read
     ├── KeysDamaged                the file of API keys cannot be read
+    ├── SubjectsDamaged            the secret behind subjects is lost or wrong
+    ├── TrailBroken                the audit trail was altered
+    ├── BackupDamaged              a backup cannot be restored
     ├── LeaseHeld                  another learner is at work
     ├── RunCancelled               somebody stopped the run
     └── StackError                 the local stack cannot start
@@ -96,7 +100,7 @@ class BodyTooLarge(InputError):
 
 
 class InvalidText(InputError):
-    """A text is empty, too long, or holds a NUL or a lone surrogate."""
+    """A text is empty, too long, holds a NUL or a lone surrogate, or is not the one that was predicted."""
 
     code = "invalid_text"
 
@@ -105,6 +109,12 @@ class TextTooLong(InputError):
     """A text has more tokens than the encoder reads, and the request says not to cut it."""
 
     code = "text_too_long"
+
+
+class TextNotKept(InputError):
+    """The prediction's text is not kept (``HONE_LOG_TEXT``), so a correction of it has to bring the text."""
+
+    code = "text_not_kept"
 
 
 class TooManyTexts(InputError):
@@ -285,6 +295,24 @@ class KeysDamaged(HoneError):
     """The file of API keys cannot be read; restore it, or remove it and make new keys."""
 
     code = "keys_damaged"
+
+
+class SubjectsDamaged(HoneError):
+    """The secret behind subjects' pseudonyms is lost, wrong or unreadable; restore it from a backup."""
+
+    code = "subjects_damaged"
+
+
+class TrailBroken(HoneError):
+    """The audit trail was altered: an entry does not have the hash it was given, or is missing."""
+
+    code = "trail_broken"
+
+
+class BackupDamaged(HoneError):
+    """A backup is incomplete, altered, of another schema, or does not belong where it is to be restored."""
+
+    code = "backup_damaged"
 
 
 class LeaseHeld(HoneError):

@@ -67,7 +67,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("hone_shadow_agreement_ratio", "gauge", "Share of compared texts with one label from both.", ("version",)),
     Metric("hone_probation_evidence_ratio", "gauge", "Evidence against the new version; 1 rolls it back.", ("check",)),
     Metric("hone_challenger_info", "gauge", "1 for the version that challenges.", ("version", "mode")),
-    Metric("hone_log_rows_total", "counter", "Predictions by what became of their record.", ("outcome",)),
+    Metric(
+        "hone_log_rows_total",
+        "counter",
+        "Predictions by what became of their record; `unsampled` ones were not to be kept.",
+        ("outcome",),
+    ),
     Metric("hone_store_up", "gauge", "1 while the feedback store answers."),
     Metric("hone_runs_total", "counter", "Runs that ended.", ("speed", "state")),
     Metric("hone_run_seconds", "histogram", "Duration of a run.", ("speed",), (1, 5, 15, 60, 300, 900, 3600, 14400)),

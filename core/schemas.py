@@ -10,12 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 Source = Literal["head", "full", "memory"]
 CorrectionKind = Literal["correction", "confirmation"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+TextKept = Literal["full", "redacted", "hash", "none"]
 Trigger = Literal["manual", "count", "schedule", "drift"]
 ScoreFunction = Literal["softmax", "sigmoid", "none"]
 Truncation = Literal["right", "left", "refuse"]
 LongText = Literal["truncate", "chunk"]
 LIVE_STATES: tuple[RunState, ...] = ("queued", "running")
 
+SUBJECT = (
+    "The person the text is about, by a key of the caller's; kept as a pseudonym. Erasing and exporting go by it. The header "
+    "`X-Hone-Subject` says the same where a body has no such field."
+)
 ShortString = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -65,6 +70,7 @@ class PredictRequest(Wire):
         False, description="Say how much each word moved the score of `label`; for a few texts, and not with `chunk`."
     )
     metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the prediction, never interpreted.")
+    subject: ShortString | None = Field(None, description=SUBJECT)
 
 
 class LabelScore(Wire):
@@ -124,17 +130,18 @@ class PredictionsAnswer(Wire):
 
 
 class CorrectionRequest(Wire):
-    """Body of ``POST /v1/corrections``: exactly one of ``prediction_id`` and ``text``.
+    """Body of ``POST /v1/corrections``: ``prediction_id``, or ``text``, or where the prediction's text is not kept both.
 
     ``label`` is the right label. With a ``prediction_id`` whose prediction already has that label it is a confirmation.
     """
 
     prediction_id: ShortString | None = Field(None, description="The prediction that is corrected or confirmed.")
-    text: str | None = Field(None, description="The text, where no prediction is at hand.")
+    text: str | None = Field(None, description="The text, where no prediction is at hand or its text is not kept.")
     label: ShortString = Field(description="The right label.")
     annotator: ShortString | None = Field(None, description="Who says so.")
     confidence: float | None = Field(None, ge=0.0, le=1.0, description="How sure they are.")
     metadata: dict[ShortString, JsonValue] | None = Field(None, description="Kept with the correction, never interpreted.")
+    subject: ShortString | None = Field(None, description=SUBJECT)
 
 
 class CorrectionAnswer(Wire):
@@ -177,6 +184,10 @@ class PredictionRecord(BaseModel):
     model_version: str
     source: Source
     metadata: dict[str, Any] | None = None
+    # A pseudonym, never the caller's own key.
+    subject: str | None = None
+    text_kept: TextKept = Field("full", description="What is kept of the text; with `hash` and `none` it is empty.")
+    sample_ratio: float = Field(1.0, description="The chance it had of being kept; it stands for one over this many.")
 
 
 class RunRequest(Wire):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.home import Home
+from core.schemas import TextKept
+
+if TYPE_CHECKING:
+    from core.redaction import Redactor
 
 Speed = Literal["head", "full"]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -95,6 +99,12 @@ class Settings(BaseSettings):
         0.05, gt=0, description="Those seconds while arrivals outrun answers, so that overload does not make everybody wait."
     )
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
+    stream_timeout_s: float = Field(
+        600.0, gt=0, description="Seconds that a bulk request or an export may take in all; longer ends it."
+    )
+    bulk_max_bytes: int = Field(
+        1_000_000_000, ge=1_000, description="Largest body of a bulk request; a row has at most `HONE_MAX_BODY_BYTES`."
+    )
     swap_poll_s: float = Field(0.5, gt=0, description="Seconds between looks at the champion alias; bounds a swap's delay.")
     load_timeout_s: float = Field(
         120.0, gt=0, description="Seconds a version may take to load, twice over for a new encoder; longer fails its rollout."
@@ -135,9 +145,29 @@ class Settings(BaseSettings):
         "", repr=False, description="SQLAlchemy address of the feedback store; empty is SQLite in the state folder."
     )
     log_predictions: bool = Field(True, description="Keep predictions, so that corrections can name them.")
+    log_sample_ratio: Ratio = Field(
+        1.0, description="Share of predictions that are kept, chosen by chance; the others can be corrected by text alone."
+    )
+    log_text: TextKept = Field(
+        "full",
+        description="What is kept of a predicted text: all of it, what redaction leaves, its key alone (`hash`), or `none`. "
+        "With the last two a correction by id has to bring the text.",
+    )
     log_queue_rows: int = Field(20_000, ge=1, description="Predictions that may wait in memory for the store.")
     spool_max_bytes: int = Field(
         64_000_000, ge=0, description="Disk for predictions the store cannot take; beyond it they count as dropped."
+    )
+
+    redact_kinds: str = Field(
+        "all",
+        description="What is taken out of texts and metadata where `HONE_LOG_TEXT` is not `full`: `all`, or some of `email`, "
+        "`ip`, `national_id`, `card`, `phone`, with commas.",
+    )
+    redact_patterns: str = Field(
+        "", description='More to take out: a JSON object of names and regular expressions, `{"order": "ORD-[0-9]+"}`.'
+    )
+    redact_regions: str = Field(
+        "CN,US,GB", description="Countries whose phone numbers are known without their prefix, with commas."
     )
 
     learn_after_corrections: int = Field(
@@ -146,28 +176,13 @@ class Settings(BaseSettings):
     learn_every_s: float = Field(0.0, ge=0, description="Seconds between runs on a schedule; 0: no schedule.")
     learn_speed: Speed = Field("head", description="What a triggered run refits: `head`, or `full` with the encoder.")
     learn_nice: int = Field(10, ge=0, le=19, description="Niceness of training, so that it gives way to serving.")
+    label_min_texts: int = Field(
+        5, ge=0, description="Different texts that take a proposed label into the set; 0: only an operator does."
+    )
+    label_min_annotators: int = Field(
+        2, ge=1, description="Different named annotators who must have said so of them; who gives no name backs nothing."
+    )
     correction_weight: float = Field(4.0, gt=0, description="Weight of a corrected text against a base text in training.")
-
-    gate_min_rows: int = Field(50, ge=1, description="Fewest holdout rows on which a candidate may be judged.")
-    gate_alpha: float = Field(0.05, gt=0, lt=0.5, description="Level of the paired one-sided test for a gain.")
-    gate_max_loss_ratio: Ratio = Field(0.005, description="Most accuracy a candidate may lose on the holdout.")
-    gate_max_class_loss_ratio: Ratio = Field(0.10, description="Most recall one class may lose, when the loss is significant.")
-    gate_max_negative_flip_ratio: Ratio = Field(0.05, description="Most holdout rows that may turn from right to wrong.")
-    gate_min_parity_ratio: Ratio = Field(0.99, description="Least agreement of the exported engine with torch.")
-
-    @property
-    def home(self) -> Home:
-        """The layout of the state folder."""
-        return Home(self.home_dir.expanduser().resolve())
-
-    def threads_per_engine(self, cores: int) -> int:
-        """Return how many threads each replica's engine gets, so that all replicas together fit ``cores``.
-
-        >>> home = Path("/srv/hone")
-        >>> Settings(HONE_HOME=home).threads_per_engine(8), Settings(HONE_HOME=home, replicas_max=4).threads_per_engine(8)
-        (8, 2)
-        """
-        return self.engine_threads or max(1, cores // max(self.replicas, self.replicas_max))
 
     suspect_model_score: Ratio = Field(
         0.98,
@@ -196,6 +211,44 @@ class Settings(BaseSettings):
         200, ge=0, description="Uncertain predictions that are kept ready for review; 0: none are looked for."
     )
     review_lease_s: float = Field(600.0, gt=0, description="Seconds for which a review item is kept for who asked for it.")
+
+    gate_min_rows: int = Field(50, ge=1, description="Fewest holdout rows on which a candidate may be judged.")
+    gate_alpha: float = Field(0.05, gt=0, lt=0.5, description="Level of the paired one-sided test for a gain.")
+    gate_max_loss_ratio: Ratio = Field(0.005, description="Most accuracy a candidate may lose on the holdout.")
+    gate_max_class_loss_ratio: Ratio = Field(0.10, description="Most recall one class may lose, when the loss is significant.")
+    gate_max_negative_flip_ratio: Ratio = Field(0.05, description="Most holdout rows that may turn from right to wrong.")
+    gate_min_parity_ratio: Ratio = Field(0.99, description="Least agreement of the exported engine with torch.")
+
+    @model_validator(mode="after")
+    def _can_redact(self) -> Settings:
+        if self.log_text != "full":
+            self.redactor  # noqa: B018 - said here, an operator sees it at the start and not at the first text
+        return self
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes personal data out of texts.
+
+        Raises:
+            ValueError: the settings name what there is not.
+        """
+        from core.redaction import redactor_of
+
+        return redactor_of(self.redact_kinds, self.redact_patterns, self.redact_regions)
+
+    @property
+    def home(self) -> Home:
+        """The layout of the state folder."""
+        return Home(self.home_dir.expanduser().resolve())
+
+    def threads_per_engine(self, cores: int) -> int:
+        """Return how many threads each replica's engine gets, so that all replicas together fit ``cores``.
+
+        >>> home = Path("/srv/hone")
+        >>> Settings(HONE_HOME=home).threads_per_engine(8), Settings(HONE_HOME=home, replicas_max=4).threads_per_engine(8)
+        (8, 2)
+        """
+        return self.engine_threads or max(1, cores // max(self.replicas, self.replicas_max))
 
     @property
     def url(self) -> str:

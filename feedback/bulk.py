@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from core.errors import HoneError
+from core.errors import HoneError, InputError
 from core.schemas import CorrectionAnswer, CorrectionRequest, PredictionRecord
 from feedback.correction_rows import answer_of, new_row
 from feedback.database import Database, keep_order
@@ -47,7 +47,8 @@ class Bulk(Database):
             StoreUnavailable: nothing was written; sending the rows again with the same keys is safe.
             InputError: a row holds a character the database cannot keep; nothing was written.
         """
-        return self._write(lambda connection: _Batch(connection, rows).add())
+        kept = [replace(row, request=self._discretion.correction(row.request)) for row in rows]
+        return self._write(lambda connection: _Batch(connection, kept).add())
 
 
 @dataclass
@@ -87,7 +88,10 @@ class _Batch:
             prediction = self.predictions.get(request.prediction_id)
             if prediction is None:
                 return unknown_prediction()
-        kept = new_row(request, prediction)
+        try:
+            kept = new_row(request, prediction)
+        except InputError as error:
+            return error
         answer = answer_of(kept, proposed=row.proposes)
         self.new_rows.append(kept)
         if row.key is not None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Row, select
 
-from core.errors import NotFound
+from core.errors import InvalidText, NotFound, TextNotKept
 from core.schemas import CorrectionAnswer, CorrectionRequest, PredictionRecord, now
 from core.text import text_key
 from feedback.labels import read_book
@@ -30,22 +30,47 @@ def row_of(connection: Connection, request: CorrectionRequest) -> dict[str, Any]
 
 
 def new_row(request: CorrectionRequest, prediction: PredictionRecord | None) -> dict[str, Any]:
-    """Return the row of a new correction of ``prediction``, or where that is None of the request's text."""
-    text = prediction.text if prediction else cast("str", request.text)
+    """Return the row of a new correction of ``prediction``, or where that is None of the request's text.
+
+    Raises:
+        TextNotKept: the prediction's text is not kept, and the request brings none.
+        InvalidText: the request brings another text than the one that was predicted.
+    """
+    text = _text_of(request, prediction)
     return {
         "correction_id": new_correction_id(),
         "kind": "confirmation" if prediction and prediction.label == request.label else "correction",
         "prediction_id": request.prediction_id,
         "text": text,
-        "text_key": prediction.text_key if prediction else text_key(text),
+        "text_key": prediction.text_key if prediction and prediction.text_key else text_key(text),
         "label": request.label,
         "predicted_label": prediction.label if prediction else None,
         "model_version": prediction.model_version if prediction else None,
         "annotator": request.annotator,
         "confidence": request.confidence,
         "metadata": request.metadata,
+        # What is said about a person's text is about that person.
+        "subject": request.subject or (prediction.subject if prediction else None),
         "created_at": now(),
     }
+
+
+def _text_of(request: CorrectionRequest, prediction: PredictionRecord | None) -> str:
+    if prediction is None:
+        return cast("str", request.text)
+    if request.text is None:
+        if prediction.text_kept in ("hash", "none"):
+            raise TextNotKept("the text of this prediction is not kept (HONE_LOG_TEXT); send it beside prediction_id, as text")
+        return prediction.text
+    if prediction.text_kept == "redacted":
+        # What was taken out is not to come back with a correction.
+        return prediction.text
+    # Where not even the key is kept, the caller is believed.
+    if prediction.text_key and prediction.text_key != text_key(request.text):
+        raise InvalidText(
+            "text is not the text of this prediction; send the one that was predicted, or leave it out", field="text"
+        )
+    return prediction.text or request.text
 
 
 def new_correction_id() -> str:

@@ -60,12 +60,13 @@ class Corrections(Database):
         Raises:
             UnknownPrediction: the prediction it names is not kept.
             IdempotencyConflict: the key came before with another body.
-            InputError: neither or both of ``prediction_id`` and ``text``, or a character the database cannot keep.
+            InputError: neither ``prediction_id`` nor ``text``, or a character the database cannot keep.
             StoreUnavailable: the store does not answer; sending it again with the same key is safe.
         """
-        if (request.prediction_id is None) == (request.text is None):
-            raise InputError("a correction names exactly one of prediction_id and text")
-        return self._write(lambda connection: _add(connection, request, idempotency_key, proposes=proposes))
+        if request.prediction_id is None and request.text is None:
+            raise InputError("a correction names a prediction_id, a text, or both")
+        kept = self._discretion.correction(request)
+        return self._write(lambda connection: _add(connection, kept, idempotency_key, proposes=proposes))
 
     def withdraw_corrections(self, key_prefix: str) -> list[str]:
         """Return the ids of the corrections whose idempotency keys begin with ``key_prefix``; they count no longer.

@@ -13,7 +13,7 @@ from core.schemas import PredictionRecord
 from feedback.patience import Patience
 from feedback.spool import Spool, read_batches
 
-LogEvent = Literal["written", "spooled", "dropped"]
+LogEvent = Literal["written", "spooled", "dropped", "unsampled"]
 
 BATCH_ROWS = 1_000
 _FIRST_RETRY_S = 0.5
@@ -84,9 +84,12 @@ class Delivery:
         with self._spool.taken_over(path) as file:
             if file is None:
                 return True
-            for batch, broken in read_batches(file, BATCH_ROWS):
+            for place, (batch, broken) in enumerate(read_batches(file, BATCH_ROWS)):
+                # Between two, and not after the last: a file that was written whole is not to be sent again.
+                if place and not interlude():
+                    return False
                 taken = self._write(batch) if batch else 0
-                if taken is None or not interlude():
+                if taken is None:
                     return False
                 written += taken
                 dropped += len(batch) - taken + broken

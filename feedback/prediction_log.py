@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.schemas import PredictionRecord
 from feedback.delivery import BATCH_ROWS, Delivery, LogEvent, PredictionSink, keep
+from feedback.log_policy import KEEP_ALL, LogPolicy
 from feedback.spool import Spool
 
 _LINGER_S = 0.05
@@ -25,7 +26,8 @@ _logger = logging.getLogger("hone.feedback")
 class PredictionLog:
     """A queue of ``queue_rows`` predictions, written by a thread, with a spool of ``spool_max_bytes`` behind it.
 
-    ``written``, ``spooled`` and ``dropped`` count predictions; ``on_event`` is told of each change, on whichever thread made
+    ``policy`` decides what is kept of them; a text it takes away reaches neither disk nor store. ``written``, ``spooled``,
+    ``dropped`` and ``unsampled`` count predictions; ``on_event`` is told of each change, on whichever thread made
     it. A spooled prediction counts again, as written, once the store has it. The sink stays the caller's to close.
     """
 
@@ -36,9 +38,11 @@ class PredictionLog:
         *,
         queue_rows: int = 20_000,
         spool_max_bytes: int = 64_000_000,
+        policy: LogPolicy = KEEP_ALL,
         on_event: Callable[[LogEvent, int], None] = lambda _kind, _rows: None,
     ) -> None:
-        self.written = self.spooled = self.dropped = 0
+        self.written = self.spooled = self.dropped = self.unsampled = 0
+        self._policy = policy
         self._queue_rows = queue_rows
         self._on_event = on_event
         self._spool = Spool(spool_folder, spool_max_bytes)
@@ -54,16 +58,18 @@ class PredictionLog:
 
     def put(self, records: Sequence[PredictionRecord]) -> None:
         """Queue ``records`` and return at once; those the queue has no room for are counted as dropped."""
+        sampled = self._policy.sampled(records)
+        self._count("unsampled", len(records) - len(sampled))
         with self._changed:
             was_empty = not self._queue
             room = 0 if self._closing else self._queue_rows - len(self._queue)
-            taken = records[: max(0, room)]
+            taken = sampled[: max(0, room)]
             self._queue.extend(taken)
             self._accepted += len(taken)
             # The writer lingers to fill its batch; waking it for every prediction would cost the hot path.
             if was_empty or len(self._queue) >= BATCH_ROWS:
                 self._changed.notify_all()
-        self._count("dropped", len(records) - len(taken))
+        self._count("dropped", len(sampled) - len(taken))
 
     def flush(self, timeout_s: float) -> bool:
         """Return whether all that was put before left memory (written, spooled or dropped) within ``timeout_s`` seconds."""
@@ -82,7 +88,7 @@ class PredictionLog:
             left = [*self._in_flight, *self._queue]
             self._queue.clear()
         if left:
-            keep(left, self._spool_at_close, self._count)
+            self._attempt(lambda: keep(self._policy.kept(left), self._spool_at_close, self._count), len(left))
         self._spool_at_close.release()
 
     def _work(self) -> None:
@@ -108,7 +114,7 @@ class PredictionLog:
 
     def _settle(self, batch: list[PredictionRecord]) -> int:
         if batch:
-            self._attempt(lambda: self._delivery.deliver(batch), len(batch))
+            self._attempt(lambda: self._delivery.deliver(self._policy.kept(batch)), len(batch))
             with self._changed:
                 self._in_flight = []
                 self._settled += len(batch)

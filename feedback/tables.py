@@ -77,9 +77,15 @@ predictions = Table(
     Column("text_key", String(32), nullable=False, index=True),
     Column("label", Text, nullable=False),
     Column("score", Float, nullable=False),
-    Column("model_version", String(200), nullable=False, index=True),
+    Column("model_version", String(200), nullable=False),
     Column("source", String(20), nullable=False),
     Column("metadata", JSON(none_as_null=True)),
+    Column("subject", String(100), index=True),
+    Column("text_kept", String(20), nullable=False, server_default="full"),
+    Column("sample_ratio", Float, nullable=False, server_default="1.0"),
+    # The least certain of a version's predictions are found without reading the others.
+    Index("ix_predictions_model_version", "model_version", "score"),
+    Index("ix_predictions_created_at", "created_at"),
 )
 
 corrections = Table(
@@ -98,7 +104,8 @@ corrections = Table(
     Column("annotator", String(200)),
     Column("confidence", Float),
     Column("metadata", JSON(none_as_null=True)),
-    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("subject", String(100), index=True),
     # A sequence number is never given twice, also after rows were erased: runs remember how far they had read.
     sqlite_autoincrement=True,
 )
@@ -179,4 +186,4 @@ replicas = Table(
 )
 
 # Tables of their own subjects share the metadata; without this they would be unknown to whoever asks for all of them.
-from feedback import label_tables, quality_tables  # noqa: E402, F401
+from feedback import label_tables, privacy_tables, quality_tables  # noqa: E402, F401
