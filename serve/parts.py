@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from core.metrics import Metrics
+from core.redaction import redactor_of
 from core.registry import Registry
 from core.rollouts import Rollouts
 from core.schemas import now
 from core.settings import Settings
+from feedback.log_policy import LogPolicy
 from feedback.prediction_log import PredictionLog
 from feedback.store import Store
 from serve.admission import Admission, QueueLimits
@@ -103,5 +105,11 @@ def _prediction_log(settings: Settings, store: Store, metrics: Metrics) -> Predi
         settings.home.spool,
         queue_rows=settings.log_queue_rows,
         spool_max_bytes=settings.spool_max_bytes,
+        policy=_log_policy(settings),
         on_event=lambda outcome, rows: metrics.count("hone_log_rows_total", rows, outcome=outcome),
     )
+
+
+def _log_policy(settings: Settings) -> LogPolicy:
+    redact = redactor_of("all", "", "").redact if settings.log_text == "redacted" else None
+    return LogPolicy(settings.log_sample_ratio, settings.log_text, redact)
