@@ -68,6 +68,16 @@ class Home:
         return self.root / "keys.json"
 
     @property
+    def subjects(self) -> Path:
+        """The secret that hides, in the store, whom a text is about."""
+        return self.root / "subjects.key"
+
+    @property
+    def erasures(self) -> Path:
+        """What was erased, so that an old backup does not bring it back."""
+        return self.root / "erasures.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Held by the running stack."""
         return self.root / "stack.lock"

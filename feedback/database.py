@@ -12,6 +12,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from core.discretion import AS_SENT, Discretion
 from core.errors import StoreUnavailable
 from core.schemas import now
 from feedback.engine import open_engine
@@ -37,7 +38,8 @@ class Database:
         StoreUnavailable: when the address cannot be used at all.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = 5.0, discretion: Discretion = AS_SENT) -> None:
+        self._discretion = discretion
         self._engine: Engine = open_engine(url, busy_timeout_s)
         self._busy_timeout_s = busy_timeout_s
         self._sqlite = self._engine.dialect.name == "sqlite"

@@ -7,6 +7,7 @@ from time import monotonic
 
 from sqlalchemy import ColumnElement, Connection, delete, false, or_, select
 
+from core.discretion import AS_SENT, Discretion
 from feedback.database import Database, clock, insert_into
 from feedback.tables import leases
 
@@ -14,8 +15,8 @@ from feedback.tables import leases
 class Leases(Database):
     """The part of the store that says who is at work."""
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 5.0) -> None:
-        super().__init__(url, busy_timeout_s=busy_timeout_s)
+    def __init__(self, url: str, *, busy_timeout_s: float = 5.0, discretion: Discretion = AS_SENT) -> None:
+        super().__init__(url, busy_timeout_s=busy_timeout_s, discretion=discretion)
         # Leases that run for too long, each as it was first seen and when that was.
         self._ahead: dict[str, tuple[tuple[object, ...], float]] = {}
 

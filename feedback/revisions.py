@@ -46,6 +46,8 @@ class Revisions(Database):
             StoreUnavailable: the store does not answer.
         """
 
+        request = self._discretion.redacted_metadata(request)
+
         def work(connection: Connection) -> CorrectionAnswer:
             keep_order(connection)
             old = find_correction(connection, correction_id)
@@ -69,7 +71,7 @@ class Revisions(Database):
 
 
 def _changed(old: Row[tuple[Any, ...]], request: ChangeRequest) -> dict[str, Any]:
-    same = {name: old._mapping[name] for name in ("prediction_id", "text", "text_key", "predicted_label", "model_version")}
+    same = {name: old._mapping[name] for name in ("prediction_id", "text", "text_key", "predicted_label", "model_version", "subject")}
     confirms = old.prediction_id is not None and old.predicted_label == request.label
     return {
         **same,
