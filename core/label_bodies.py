@@ -11,7 +11,7 @@ from core.schemas import ShortString, Wire
 
 LabelAction = Literal["propose", "accept", "reject", "merge", "rename", "retire"]
 NewLabels = Literal["refuse", "propose"]
-LabelState = Literal["used", "accepted", "proposed", "rejected", "merged", "renamed", "retired"]
+LabelState = Literal["used", "accepted", "proposed", "rejected", "replaced", "retired"]
 
 
 class LabelEventRequest(Wire):
@@ -44,7 +44,7 @@ class LabelSummary(Wire):
 
     label: str
     state: LabelState = Field(
-        description="`used`: the champion answers with it; `accepted`: the next run learns it; `proposed`: it waits."
+        description="`used`: the champion answers with it; `accepted`: the next run learns it; `replaced`: merged or renamed."
     )
     stands_for: str | None = Field(description="The label its examples have in the next run; null: they are left out.")
     texts: int | None = Field(description="How many different texts back a proposal; null for other labels.")

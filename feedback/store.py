@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from feedback.bulk import Bulk
 from feedback.corrections import Corrections
+from feedback.exporting import Exports
 from feedback.labels import Labels
 from feedback.leases import Leases
 from feedback.predictions import Predictions
@@ -13,7 +14,7 @@ from feedback.revisions import Revisions
 from feedback.runs import Runs
 
 
-class Store(Predictions, Corrections, Bulk, Revisions, Labels, Quarantine, Runs, Leases, Replicas):
+class Store(Predictions, Corrections, Bulk, Revisions, Exports, Labels, Quarantine, Runs, Leases, Replicas):
     """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
 
     ``Store(url)`` connects at the first use and again after an outage; :meth:`open` insists on an answer now. Every method

@@ -35,9 +35,12 @@ from serve.release import release
 from serve.roles import secure
 from serve.routes_console import console_router
 from serve.routes_corrections import corrections_router
+from serve.routes_labels import labels_router
 from serve.routes_models import models_router
 from serve.routes_predict import PATH as PREDICT_PATH
 from serve.routes_predict import PredictRoute
+from serve.routes_quality import quality_router
+from serve.routes_review import review_router
 from serve.routes_runs import runs_router
 from serve.routes_status import status_router
 from serve.statuses import answer_error
@@ -64,7 +67,13 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
 
     settings = parts.settings
     inside = guarded(inner, settings, parts.key_watcher)
-    edge = Edge(inside, parts.metrics, timeout_s=settings.request_timeout_s, proxied=proxied)
+    edge = Edge(
+        inside,
+        parts.metrics,
+        timeout_s=settings.request_timeout_s,
+        stream_timeout_s=settings.stream_timeout_s,
+        proxied=proxied,
+    )
     return Intake(edge, settings.read_timeout_s)
 
 
@@ -83,7 +92,16 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
         # Generated clients show the name of an operation.
         generate_unique_id_function=attrgetter("name"),
     )
-    routers = (corrections_router(parts), models_router(parts), runs_router(parts), status_router(parts), console_router())
+    routers = (
+        corrections_router(parts),
+        labels_router(parts),
+        models_router(parts),
+        quality_router(parts),
+        review_router(parts),
+        runs_router(parts),
+        status_router(parts),
+        console_router(),
+    )
     for router in (*routers, *format_routers(parts)):
         app.include_router(router)
 

@@ -15,6 +15,7 @@ from core.errors import DeadlineExceeded
 from core.metrics import Metrics
 from serve.deadline import DEADLINE, requested_timeout_s
 from serve.statuses import answer_error
+from serve.streams import STREAMED_PATHS
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _CLIENT_LEFT = 499
@@ -23,16 +24,18 @@ _logger = logging.getLogger("hone.serve")
 
 
 class Edge:
-    """Wraps ``app``; a request has ``timeout_s``, or less where its ``X-Request-Timeout`` says so.
+    """Wraps ``app``; a request has ``timeout_s``, or less where its ``X-Request-Timeout`` says so; one that streams
+    ``stream_timeout_s``.
 
     ``proxied`` says that a proxy in front repeats the request's own ``x-request-id`` in the answer, as Ray Serve's does; then
     it is added here only where it differs.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, timeout_s: float, proxied: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, timeout_s: float, stream_timeout_s: float, proxied: bool) -> None:
         self._app = app
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._stream_timeout_s = stream_timeout_s
         self._proxied = proxied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +44,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, proxied=self._proxied)
-        timeout_s = self._timeout_s
+        timeout_s = self._stream_timeout_s if scope["path"] in STREAMED_PATHS else self._timeout_s
         deadline = asyncio.timeout(None)
         try:
             async with deadline:

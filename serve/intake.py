@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BodyTooSlow
+from serve.streams import STREAMED_PATHS
 
 # What an answer that overtakes its body waits for: enough for a body that is on its way, too little to be worth holding open.
 _DRAIN_BYTES = 65_536
@@ -34,6 +35,10 @@ class Intake:
         """Pass one request on."""
         if scope["type"] != "http" or not _has_body(scope["headers"]):
             await self._app(scope, receive, send)
+            return
+        if scope["path"] in STREAMED_PATHS:
+            streamed = _StreamedBody(receive, send, self._read_timeout_s, 0.0)
+            await self._app(scope, streamed.receive, streamed.send)
             return
         loop = asyncio.get_running_loop()
         body = _Body(receive, send, self._read_timeout_s, loop.time() + self._read_timeout_s)
@@ -120,6 +125,21 @@ class _Body:
             async with asyncio.timeout(_DRAIN_S):
                 while not self.read and left > 0:
                     left -= len((await self.receive()).get("body", b""))
+
+
+class _StreamedBody(_Body):
+    """A body of any length that is worked on while it arrives: the time counts from one piece to the next."""
+
+    async def receive(self) -> Message:
+        if self.read:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._too_slow() from None
+        self.read = not message.get("more_body", False)
+        return message
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

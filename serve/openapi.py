@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
+from core.correction_bodies import BulkSummary, ChangeRequest, ConfirmationRequest, CorrectionRow, RowReport, WithdrawalRequest
+from core.label_bodies import LabelEventRequest
 from core.schemas import CorrectionRequest, ErrorAnswer, PredictionAnswer, PredictionsAnswer, PredictRequest, RunRequest
 from serve.answers import MoveRequest, PromoteRequest
 from serve.routes_predict import PATH as PREDICT_PATH
@@ -20,12 +22,21 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorAnswer, "description": "Not now, or a defect; `code` says which."},
 }
 
+NDJSON = "application/x-ndjson"
+
 _REFERENCE = "#/components/schemas/{model}"
 _OWN_MODELS: Sequence[type[BaseModel]] = (
     PredictRequest,
     PredictionAnswer,
     PredictionsAnswer,
     CorrectionRequest,
+    CorrectionRow,
+    RowReport,
+    BulkSummary,
+    ChangeRequest,
+    ConfirmationRequest,
+    WithdrawalRequest,
+    LabelEventRequest,
     RunRequest,
     PromoteRequest,
     MoveRequest,
@@ -72,6 +83,11 @@ class HotOperation:
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """Return the part of an operation that says its body is ``model``, for routes that read their body themselves."""
     return {"requestBody": {"required": True, "content": _json(model)}}
+
+
+def takes_lines(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the part of an operation that says its body is one ``model`` a line."""
+    return {"requestBody": {"required": True, "content": {NDJSON: {"schema": _reference(model)}}}}
 
 
 def document(

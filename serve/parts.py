@@ -20,6 +20,7 @@ from serve.batching import Batcher
 from serve.challenge_watch import ChallengeWatch
 from serve.explaining import Explainer
 from serve.key_watcher import KeyWatcher
+from serve.label_door import LabelDoor
 from serve.loading import TURN_S, BundleLoader
 from serve.predicting import Predictor
 from serve.probation_watch import ProbationWatch
@@ -50,6 +51,7 @@ class Parts:
     batcher: Batcher
     predictor: Predictor
     store: StoreCalls
+    labels: LabelDoor
     log: PredictionLog | None
     log_store: Store
     # None where requests take no key.
@@ -63,6 +65,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     # Connections of its own: calls that hang on the routes' side must not keep predictions from being written.
     log_store = Store(settings.sqlalchemy_url)
     slot = ModelSlot()
+    store = StoreCalls(Store(settings.sqlalchemy_url))
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
     limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s)
     batcher = Batcher(budget, Admission(limits), metrics, max_request_tokens=settings.max_request_tokens)
@@ -92,7 +95,8 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
         challenge_watch=ChallengeWatch(slot, registry, watcher, book, settings) if challenged else None,
         batcher=batcher,
         predictor=Predictor(Traffic(slot, metrics, settings), batcher, explainer, log, metrics),
-        store=StoreCalls(Store(settings.sqlalchemy_url)),
+        store=store,
+        labels=LabelDoor(slot, store),
         log=log,
         log_store=log_store,
         key_watcher=KeyWatcher(settings.home.keys) if settings.authenticated else None,

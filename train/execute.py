@@ -6,23 +6,24 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.bundle import read_manifest
 from core.errors import HoneError, NoModel, RunCancelled, RunNotActive, StoreUnavailable
-from core.labels import LabelSet
+from core.label_book import LabelBook
 from core.metrics import Metrics
 from core.registry import Registry
 from core.schemas import RunAnswer
 from core.settings import Settings
+from feedback.labels import Backing, with_labels_of
 from feedback.runs import RunEnd
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
 from feedback.store import Store
 from train.judging import judge_candidate
 from train.request import FitRequest, Parent, Workplace
-
 from train.screening import screen
+
 log = logging.getLogger("hone.learner")
 
 
@@ -93,7 +94,7 @@ class Executor:
         if champion is None:
             raise NoModel("there is no champion to learn from; teach one first with hone train")
         self._store.update_run(run.run_id, stage="snapshot", progress_ratio=0.0)
-        snapshot, dataset = self._snapshot(champion)
+        snapshot, dataset, book = self._snapshot(champion)
         parent = Parent(champion, self._registry.path(champion))
         # A head run keeps the champion's kind of features; a full run may find that another has become better.
         features = self._registry.manifest(champion).features if run.speed == "head" else "auto"
@@ -104,7 +105,7 @@ class Executor:
         self._store.update_run(run.run_id, stage="gate", progress_ratio=0.97)
         # Somebody may have promoted or rolled back meanwhile: the candidate would replace who is champion now.
         champion = self._registry.aliases().champion
-        decision = judge_candidate(folder, champion, self._registry, snapshot, self._settings)
+        decision = judge_candidate(folder, champion, self._registry, snapshot, self._settings, book)
         self._metrics.count("hone_gate_decisions_total", promote=str(decision.promote).lower())
         measured = read_manifest(folder).metrics
         # The last word with the store comes first: from here on nothing but a defect can fail a run that has a version.
@@ -122,15 +123,21 @@ class Executor:
             learned_from=snapshot.learned_from,
         )
 
-    def _snapshot(self, champion: str) -> tuple[Snapshot, str]:
+    def _snapshot(self, champion: str) -> tuple[Snapshot, str, LabelBook]:
         home = self._settings.home
         manifest = self._registry.manifest(champion)
+        backing = Backing(self._settings.label_min_texts, self._settings.label_min_annotators)
+        for label in self._store.accept_backed_labels(backing):
+            log.info("a proposed label has enough behind it", extra={"label_characters": len(label)})
+        book = self._store.label_book()
         base = BaseDataset.load(home.datasets, manifest.lineage.dataset)
-        labels = LabelSet(tuple(manifest.labels))
-        corrections = self._store.training_corrections()
+        # The hash stays the file's, which is what the version was taught from.
+        base = replace(base, examples=tuple(with_labels_of(book, base.examples)))
+        labels = book.label_set(manifest.labels)
+        corrections = screen(self._settings, self._store, self._registry, champion, base).corrections
         snapshot = build_snapshot(base.examples, corrections, labels, self._settings.correction_weight)
         snapshot.save(home.snapshots)
-        return snapshot, base.hash
+        return snapshot, base.hash, book
 
     def _finish(self, run: RunAnswer, end: RunEnd) -> RunAnswer:
         try:

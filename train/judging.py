@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from core.bundle import HEAD, NGRAMS, read_manifest
 from core.classifier import Head, softmax
 from core.gate import Answers, GateDecision, GateLimits, decide, decide_first
+from core.label_book import LabelBook
 from core.labels import LabelSet
 from core.ngrams import Ngrams
 from core.registry import Registry
@@ -56,11 +58,17 @@ def scores_of(folder: Path, texts: Sequence[str], cache: Path) -> FloatMatrix:
 
 
 def judge_candidate(
-    candidate: Path, champion: str | None, registry: Registry, snapshot: Snapshot, settings: Settings
+    candidate: Path,
+    champion: str | None,
+    registry: Registry,
+    snapshot: Snapshot,
+    settings: Settings,
+    book: LabelBook | None = None,
 ) -> GateDecision:
     """Return the gate's decision on the bundle in ``candidate`` against the version ``champion``.
 
     The holdout is the base part of the test split. Corrections that the champion had not learned from are asked about as well.
+    Where labels were merged or renamed since, the champion's answers count as what they stand for by ``book``.
     """
     limits, cache = limits_of(settings), settings.home.cache
     manifest = read_manifest(candidate)
@@ -70,12 +78,13 @@ def judge_candidate(
         commonest = Counter(example.label for example in holdout).most_common(1)
         majority = commonest[0][1] / len(holdout) if commonest else 0.0
         return decide_first(len(holdout), manifest.metrics.get("accuracy", 0.0), majority, parity, limits)
-    fresh = _new_corrections(snapshot, registry, champion, settings)
-    labels = LabelSet.of([*manifest.labels, *registry.manifest(champion).labels])
-    paths = (registry.path(champion), candidate)
+    names = {name: name if book is None else book.now(name) or name for name in registry.manifest(champion).labels}
+    fresh = _new_corrections(snapshot, registry, champion, settings, names)
+    labels = LabelSet.of([*manifest.labels, *names.values()])
+    comparison = _Comparison(registry.path(champion), names, candidate, labels, cache)
     return decide(
-        _compare(paths, holdout, labels, cache),
-        _compare(paths, fresh, labels, cache),
+        comparison.answers(holdout),
+        comparison.answers(fresh),
         labels=list(labels),
         parity_ratio=parity,
         champion=champion,
@@ -83,26 +92,37 @@ def judge_candidate(
     )
 
 
-def _compare(paths: tuple[Path, Path], examples: Sequence[Example], labels: LabelSet, cache: Path) -> Answers:
-    known = [example for example in examples if example.label in labels]
-    truth = np.array([labels.index(example.label) for example in known], dtype=np.int64)
-    if not known:
-        return Answers(truth, truth, truth)
-    texts = [example.text for example in known]
-    champion, candidate = (_answers(path, texts, labels, cache) for path in paths)
-    return Answers(truth, champion, candidate)
+@dataclass(frozen=True)
+class _Comparison:
+    """The champion and a candidate; ``names`` says what each of the champion's labels is called by now."""
+
+    champion: Path
+    names: Mapping[str, str]
+    candidate: Path
+    labels: LabelSet
+    cache: Path
+
+    def answers(self, examples: Sequence[Example]) -> Answers:
+        """Return the right labels, the champion's and the candidate's, as indices of ``labels``."""
+        known = [example for example in examples if example.label in self.labels]
+        truth = np.array([self.labels.index(example.label) for example in known], dtype=np.int64)
+        if not known:
+            return Answers(truth, truth, truth)
+        texts = [example.text for example in known]
+        return Answers(truth, self._answers(self.champion, texts, self.names), self._answers(self.candidate, texts, {}))
+
+    def _answers(self, folder: Path, texts: Sequence[str], names: Mapping[str, str]) -> IntVector:
+        own = np.array([self.labels.index(names.get(name, name)) for name in read_manifest(folder).labels], dtype=np.int64)
+        answers: IntVector = own[scores_of(folder, texts, self.cache).argmax(axis=1)]
+        return answers
 
 
-def _answers(folder: Path, texts: Sequence[str], labels: LabelSet, cache: Path) -> IntVector:
-    own = np.array([labels.index(name) for name in read_manifest(folder).labels], dtype=np.int64)
-    answers: IntVector = own[scores_of(folder, texts, cache).argmax(axis=1)]
-    return answers
-
-
-def _new_corrections(snapshot: Snapshot, registry: Registry, champion: str, settings: Settings) -> list[Example]:
+def _new_corrections(
+    snapshot: Snapshot, registry: Registry, champion: str, settings: Settings, names: Mapping[str, str]
+) -> list[Example]:
     corrected = [example for example in snapshot.examples if example.origin == "correction"]
     if not corrected:
         return []
     before = Snapshot.load(settings.home.snapshots, registry.manifest(champion).lineage.snapshot)
-    learned = {(example.text_key, example.label) for example in before.training}
+    learned = {(example.text_key, names.get(example.label, example.label)) for example in before.training}
     return [example for example in corrected if (example.text_key, example.label) not in learned]

@@ -86,7 +86,7 @@ async def test_the_edge_tells_the_deadline_and_keeps_it() -> None:
         seen.append(DEADLINE.get() - monotonic())
         await asyncio.sleep(30)
 
-    edge = Edge(slow, Metrics(), timeout_s=20.0, proxied=False)
+    edge = Edge(slow, Metrics(), timeout_s=20.0, stream_timeout_s=20.0, proxied=False)
     status, body = await _ask(edge, [(b"x-request-timeout", b"0.05")])
     assert (status, b"within 0.05 s" in body) == (504, True)
     assert 0 < seen[0] <= 0.05
