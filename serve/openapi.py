@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from core.correction_bodies import BulkSummary, ChangeRequest, ConfirmationRequest, CorrectionRow, RowReport, WithdrawalRequest
 from core.label_bodies import LabelEventRequest
+from core.quality_bodies import ReleaseRequest, ReviewRequest, SuspicionDecision
 from core.schemas import CorrectionRequest, ErrorAnswer, PredictionAnswer, PredictionsAnswer, PredictRequest, RunRequest
 from serve.answers import MoveRequest, PromoteRequest
 from serve.routes_predict import PATH as PREDICT_PATH
@@ -37,6 +38,9 @@ _OWN_MODELS: Sequence[type[BaseModel]] = (
     ConfirmationRequest,
     WithdrawalRequest,
     LabelEventRequest,
+    ReleaseRequest,
+    ReviewRequest,
+    SuspicionDecision,
     RunRequest,
     PromoteRequest,
     MoveRequest,

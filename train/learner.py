@@ -12,17 +12,19 @@ import shutil
 import signal
 import socket
 import threading
+import time
 import uuid
 from pathlib import Path
 from types import FrameType
 
-from core.errors import StoreUnavailable
+from core.errors import HoneError, StoreUnavailable
 from core.metrics import Metrics
 from core.schemas import now
 from core.settings import Settings
 from core.telemetry import configure_logging
 from feedback.store import Store
 from train.execute import Executor, Fit, FitJob
+from train.planning import ReviewPlanner
 from train.triggers import Triggers
 
 log = logging.getLogger("hone.learner")
@@ -31,6 +33,7 @@ LEASE = "learner"
 _LEASE_S = 15.0
 _RENEW_S = 4.0
 _LOOK_EVERY_S = 0.5
+_PLAN_EVERY_S = 30.0
 
 
 class Learner:
@@ -43,6 +46,8 @@ class Learner:
         self._executor = Executor(settings, store, metrics)
         self._triggers = Triggers(settings.learn_after_corrections, settings.learn_every_s)
         self._speed = settings.learn_speed
+        self._planner = ReviewPlanner(settings, store)
+        self._plan_at = 0.0
         self._started_at = now()
         self._stopping = threading.Event()
         self._leads = False
@@ -74,10 +79,26 @@ class Learner:
         self._start_what_is_due()
         run = self._store.claim_run(self._holder)
         if run is None:
+            self._fill_review()
             return False
         log.info("run started", extra={"run_id": run.run_id, "speed": run.speed, "trigger": run.trigger})
         self._executor.execute(run, self._fit)
         return True
+
+    def _fill_review(self) -> None:
+        """Keep the review queue filled, while there is nothing to learn."""
+        if time.monotonic() < self._plan_at:
+            return
+        self._plan_at = time.monotonic() + _PLAN_EVERY_S
+        try:
+            self._planner.fill()
+        except StoreUnavailable:
+            raise
+        except HoneError as error:
+            log.warning("the review queue was not filled", extra={"reason": error.message})
+        except Exception:
+            # A defect here must not keep the learner from learning.
+            log.exception("filling the review queue failed")
 
     def _take_lead(self) -> bool:
         self._leads = self._store.take_lease(LEASE, self._holder, _LEASE_S)

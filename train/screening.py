@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from core.registry import Registry
 from core.settings import Settings
 from feedback.consensus import Vote
 from feedback.dataset import BaseDataset
+from feedback.labels import with_labels_of
 from feedback.snapshot import Snapshot
 from feedback.store import Store
 from feedback.suspicion import Evidence, Limits
@@ -18,6 +20,13 @@ from feedback.trust import Trusted, trust
 from train.judging import scores_of
 
 log = logging.getLogger("hone.learner")
+
+
+def screen_now(settings: Settings, store: Store, registry: Registry, champion: str) -> Trusted:
+    """Return what may be learned as things stand, from the champion's own base data; see :func:`screen`."""
+    base = BaseDataset.load(settings.home.datasets, registry.manifest(champion).lineage.dataset)
+    examples = with_labels_of(store.label_book(), base.examples)
+    return screen(settings, store, registry, champion, replace(base, examples=tuple(examples)))
 
 
 def screen(settings: Settings, store: Store, registry: Registry, champion: str, base: BaseDataset) -> Trusted:
@@ -32,7 +41,10 @@ def screen(settings: Settings, store: Store, registry: Registry, champion: str, 
     evidence = store.evidence()
     fresh = [vote for vote in votes if vote.sequence not in evidence]
     evidence |= _evidence(fresh, settings, registry, champion, base)
-    trusted = trust(votes, known, evidence, Limits.of(settings), store.standing())
+    book = store.label_book()
+    # Models go by the names that labels had when they learned.
+    said = {sequence: replace(item, label=book.now(item.label) or item.label) for sequence, item in evidence.items()}
+    trusted = trust(votes, known, said, Limits.of(settings), store.standing())
     store.keep_suspicions(trusted.suspicions, evidence, [vote.sequence for vote in votes])
     if trusted.suspicions:
         log.info("corrections are held back", extra={"corrections": len(trusted.suspicions), "of": len(votes)})

@@ -1,0 +1,70 @@
+"""How far annotators agree and are to be relied on, as people are shown it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.quality_bodies import AccuraciesAnswer, AccuracyAnswer, AnnotatorAnswer, AnnotatorsAnswer
+from feedback.accuracy import estimate_accuracy
+from feedback.agreement import alpha, alpha_by_annotator, alpha_by_label
+from feedback.consensus import ANONYMOUS, Vote, find_consensus
+from feedback.store import Store
+
+
+def annotators_of(store: Store) -> AnnotatorsAnswer:
+    """Return what all votes in the store say of those who cast them.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    return describe(store.votes(), store.quarantined_by_annotator())
+
+
+def describe(votes: Sequence[Vote], quarantined: Mapping[str, int]) -> AnnotatorsAnswer:
+    """Return reliabilities, the highest first, and agreement; ``quarantined`` are numbers of corrections by annotator."""
+    units: dict[str, list[tuple[str, str]]] = {}
+    for vote in votes:
+        units.setdefault(vote.text_key, []).append((vote.annotator, vote.label))
+    shared = {key: unit for key, unit in units.items() if len(unit) > 1}
+    labels = {key: [label for _, label in unit] for key, unit in shared.items()}
+    alphas = alpha_by_annotator(shared)
+    found = [
+        AnnotatorAnswer(
+            annotator=None if item.annotator == ANONYMOUS else item.annotator,
+            votes=item.votes,
+            judged=item.judged,
+            accuracy=item.accuracy,
+            low=item.low,
+            high=item.high,
+            alpha=alphas.get(item.annotator),
+            quarantined=quarantined.get(item.annotator, 0),
+        )
+        for item in find_consensus(votes, {}).reliabilities
+    ]
+    return AnnotatorsAnswer(
+        annotators=found, alpha=alpha(labels.values()), alpha_by_label=alpha_by_label(labels), shared_texts=len(shared)
+    )
+
+
+def live_accuracy_of(store: Store) -> AccuraciesAnswer:
+    """Return live accuracy by version, from what people judged of each one's audit.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    sample, waiting = store.audit_sample(), store.audit_waiting()
+    answers = []
+    for version in dict.fromkeys([*sample, *waiting]):
+        found = estimate_accuracy(sample.get(version, []))
+        answers.append(
+            AccuracyAnswer(
+                version=version,
+                accuracy=found.accuracy if found else None,
+                low=found.low if found else None,
+                high=found.high if found else None,
+                judged=found.judged if found else 0,
+                waiting=waiting[version],
+                effective=found.effective if found else 0.0,
+            )
+        )
+    return AccuraciesAnswer(versions=answers)
