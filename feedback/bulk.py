@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, insert
@@ -14,8 +15,11 @@ from feedback.correction_rows import answer_of, new_row
 from feedback.database import Database, keep_order
 from feedback.idempotency import conflict, digest, entry, kept_answers
 from feedback.labels import note_proposal
+from feedback.merging import Merging
 from feedback.predictions import find_predictions, unknown_prediction
 from feedback.tables import corrections, idempotency
+
+_INSERT, _INSERT_KEYS = insert(corrections), insert(idempotency)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,29 @@ class Kept:
 
 
 class Bulk(Database):
-    """The part of the store that takes many corrections at a time."""
+    """The part of the store that takes corrections, many at a time; single ones that come together are many as well."""
+
+    @cached_property
+    def _singles(self) -> Merging[BulkRow, Kept]:
+        return Merging(self.add_corrections, self._busy_timeout_s)
+
+    def add_correction(
+        self, request: CorrectionRequest, *, idempotency_key: str | None = None, proposes: bool = False
+    ) -> CorrectionAnswer:
+        """Return the correction as it now stands on disk; one key with one body is kept once and answered alike every time.
+
+        It is a confirmation when it names a prediction that had this label already. The caller has checked label and text, and
+        says with ``proposes`` that the label is none of the set: then it becomes a proposal.
+
+        Raises:
+            UnknownPrediction: the prediction it names is not kept.
+            IdempotencyConflict: the key came before with another body.
+            InputError: neither ``prediction_id`` nor ``text``, or a character the database cannot keep.
+            StoreUnavailable: the store does not answer; sending it again with the same key is safe.
+        """
+        if request.prediction_id is None and request.text is None:
+            raise InputError("a correction names a prediction_id, a text, or both")
+        return self._singles.put(BulkRow(request, idempotency_key, proposes)).answer
 
     def add_corrections(self, rows: Sequence[BulkRow]) -> list[Kept | HoneError]:
         """Return what became of each row, in order: kept and on disk, or the error it was refused with.
@@ -70,9 +96,9 @@ class _Batch:
         self.predictions = find_predictions(self.connection, named)
         outcomes = [self._take(row) for row in self.rows]
         if self.new_rows:
-            self.connection.execute(insert(corrections), self.new_rows)
+            self.connection.execute(_INSERT, self.new_rows)
         if self.new_keys:
-            self.connection.execute(insert(idempotency), self.new_keys)
+            self.connection.execute(_INSERT_KEYS, self.new_keys)
         for label, annotator in self.proposals.items():
             note_proposal(self.connection, label, annotator)
         return outcomes

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
-from core.errors import InputError
-from core.schemas import CorrectionAnswer, CorrectionKind, CorrectionRequest, CorrectionsAnswer, now
-from feedback.correction_rows import answer_of, answers_of, find_correction, row_of
-from feedback.database import Database, insert_into, keep_order
-from feedback.idempotency import answers_under, claim, digest, first_answer
-from feedback.labels import note_proposal, read_book
+from core.schemas import CorrectionAnswer, CorrectionKind, CorrectionsAnswer, now
+from feedback.correction_rows import answers_of, find_correction
+from feedback.database import Database, insert_into
+from feedback.idempotency import answers_under
+from feedback.labels import read_book
 from feedback.tables import corrections, withdrawals
-
-_INSERT = insert(corrections)
 
 _TAKEN = ("sequence", "text", "text_key", "label", "kind", "annotator", "model_version", "predicted_label")
 
@@ -48,25 +45,6 @@ class Outcomes(NamedTuple):
 
 class Corrections(Database):
     """The part of the store that keeps corrections."""
-
-    def add_correction(
-        self, request: CorrectionRequest, *, idempotency_key: str | None = None, proposes: bool = False
-    ) -> CorrectionAnswer:
-        """Return the correction as it now stands on disk; one key with one body is kept once and answered alike every time.
-
-        It is a confirmation when it names a prediction that had this label already. The caller has checked label and text, and
-        says with ``proposes`` that the label is none of the set: then it becomes a proposal.
-
-        Raises:
-            UnknownPrediction: the prediction it names is not kept.
-            IdempotencyConflict: the key came before with another body.
-            InputError: neither ``prediction_id`` nor ``text``, or a character the database cannot keep.
-            StoreUnavailable: the store does not answer; sending it again with the same key is safe.
-        """
-        if request.prediction_id is None and request.text is None:
-            raise InputError("a correction names a prediction_id, a text, or both")
-        kept = self._discretion.correction(request)
-        return self._write(lambda connection: _add(connection, kept, idempotency_key, proposes=proposes))
 
     def withdraw_corrections(self, key_prefix: str) -> list[str]:
         """Return the ids of the corrections whose idempotency keys begin with ``key_prefix``; they count no longer.
@@ -152,25 +130,6 @@ class Corrections(Database):
 def newest_sequence(connection: Connection) -> int:
     """Return the highest correction sequence number this transaction sees, 0 where there is none."""
     return int(connection.execute(select(func.coalesce(func.max(corrections.c.sequence), 0))).scalar_one())
-
-
-def _add(connection: Connection, request: CorrectionRequest, key: str | None, *, proposes: bool) -> CorrectionAnswer:
-    if key is None:
-        row = row_of(connection, request)
-    else:
-        body = digest(request)
-        # Asked before the prediction is looked up, which may have been removed since.
-        first = first_answer(connection, key, body)
-        if first is not None:
-            return first
-        row = row_of(connection, request)
-        if not claim(connection, key, body, answer_of(row, proposed=proposes)):
-            return _add(connection, request, key, proposes=proposes)
-    keep_order(connection)
-    connection.execute(_INSERT, row)
-    if proposes:
-        note_proposal(connection, request.label, request.annotator)
-    return answer_of(row, proposed=proposes)
 
 
 def _latest_per(column: ColumnElement[Any], where: Iterable[ColumnElement[bool]]) -> Select[tuple[Any, ...]]:

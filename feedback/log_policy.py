@@ -47,7 +47,8 @@ class LogPolicy:
             # The key of what was taken out would tell it to whoever guesses.
             changes |= {"text": text, "text_key": text_key(text) if text != record.text else record.text_key}
         elif self.text == "hash":
-            changes |= {"text": ""}
+            # The text of a later correction is redacted too, and has to meet this key.
+            changes |= {"text": "", "text_key": text_key(self.redact(record.text)) if self.redact else record.text_key}
         elif self.text == "none":
             changes |= {"text": "", "text_key": ""}
         return changes
