@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from core.metrics import Metrics
-from core.redaction import redactor_of
 from core.registry import Registry
 from core.rollouts import Rollouts
 from core.schemas import now
@@ -115,5 +114,5 @@ def _prediction_log(settings: Settings, store: Store, metrics: Metrics) -> Predi
 
 
 def _log_policy(settings: Settings) -> LogPolicy:
-    redact = redactor_of("all", "", "").redact if settings.log_text == "redacted" else None
+    redact = settings.redactor.redact if settings.log_text != "full" else None
     return LogPolicy(settings.log_sample_ratio, settings.log_text, redact)
