@@ -67,3 +67,10 @@ class BulkSummary(Wire):
     kept: int
     repeated: int
     refused: int
+
+
+class BulkAnswer(Wire):
+    """What ``POST /v1/corrections/bulk`` answers, gathered: a report for each row, in order, and their sums."""
+
+    reports: list[RowReport]
+    summary: BulkSummary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -31,6 +32,15 @@ def load_settings(home: Path | None = None, port: int | None = None) -> Settings
 def settings_of(context: typer.Context) -> Settings:
     """Return the settings the root of the command line has loaded."""
     return cast("Settings", context.obj)
+
+
+def who() -> str:
+    """Return the name of the user whose terminal this is, by which a decision is kept."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        return "cli"
 
 
 def _variable(place: tuple[int | str, ...]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.settings import Settings
-from deploy.cli.context import JsonOption, LocalOption, settings_of
+from deploy.cli.context import JsonOption, LocalOption, settings_of, who
 from deploy.cli.show import percent, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def promote(
       hone models promote v3 --why "reviewed by hand"
       hone models promote challenger --override
     """
-    by = _who()
+    by = who()
     aliases = _ask(
         settings_of(context),
         local,
@@ -132,7 +131,7 @@ def rollback(
     Example:
       hone models rollback --why "complaints about v4"
     """
-    by = _who()
+    by = who()
     aliases = _ask(
         settings_of(context),
         local,
@@ -158,7 +157,7 @@ def challenge(
       hone models challenge v4 --why "try it on a tenth"
       hone models withdraw
     """
-    by = _who()
+    by = who()
     aliases = _ask(
         settings_of(context),
         local,
@@ -178,7 +177,7 @@ def withdraw(
     Example:
       hone models withdraw --why "seen enough"
     """
-    by = _who()
+    by = who()
     aliases = _ask(
         settings_of(context),
         local,
@@ -212,11 +211,3 @@ def _show_aliases(aliases: dict[str, Any], *, as_json: bool) -> None:
         say(f"{aliases['champion'] or 'none'} is the champion; before it was {aliases['previous'] or 'none'}")
         if aliases["challenger"]:
             say(f"{aliases['challenger']} challenges it")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user may have no name.
-        return "cli"

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from core.errors import HoneError
-from deploy.cli import answering, health, keys, models, teaching, up
+from deploy.cli import answering, corrections, health, keys, labels, models, teaching, up
 from deploy.cli.context import load_settings
 from deploy.cli.show import fail
 
@@ -71,6 +71,8 @@ app.command()(answering.predict)
 app.command()(teaching.evaluate)
 app.command()(answering.correct)
 app.command()(teaching.learn)
+app.add_typer(corrections.app, name="corrections")
+app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command()(health.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from core.errors import HoneError, Unavailable
+from serve.openapi import NDJSON
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -62,9 +64,15 @@ def conclude(outcome: httpx.Response | httpx.HTTPError, model: type[Answer], url
 
 def _object(response: httpx.Response) -> dict[str, Any]:
     try:
-        body = response.json()
-    except ValueError:
+        body = _lines(response.content) if response.headers.get("content-type") == NDJSON else response.json()
+    except (ValueError, IndexError):
         body = None
     if not isinstance(body, dict):
         raise Unavailable(f"{response.url} answered {response.status_code} without a JSON object: is it a Hone service?")
     return body
+
+
+def _lines(content: bytes) -> dict[str, Any]:
+    """Return the lines of a bulk answer as fields of ``BulkAnswer``."""
+    *reports, summary = [json.loads(line) for line in content.splitlines()]
+    return {"reports": reports, "summary": summary}

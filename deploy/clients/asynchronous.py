@@ -11,6 +11,7 @@ from typing import Literal, Self, Unpack
 import httpx
 
 from core.errors import InputError
+from core.label_bodies import NewLabels
 from core.schemas import (
     LIVE_STATES,
     CorrectionAnswer,
@@ -20,6 +21,7 @@ from core.schemas import (
 )
 from deploy.clients import calls
 from deploy.clients.answers import conclude
+from deploy.clients.asynchronous_corrections import AsynchronousCorrections
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
 from deploy.clients.connection import DEFAULT_URL, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
@@ -30,7 +32,7 @@ _LOOK_TIMEOUT_S = 2.0
 _LOOK_EVERY_S = 0.3
 
 
-class AsyncClient:
+class AsyncClient(AsynchronousCorrections):
     """Speaks to one Hone service; of one event loop. Close it, or use it in an ``async with`` block.
 
     ``connection`` is a URL, or all there is to say about the way there. Every method raises the error the service answered
@@ -90,12 +92,15 @@ class AsyncClient:
             for task in tasks:
                 task.cancel()
 
-    async def correct(self, label: str, *, key: str | None = None, **said: Unpack[CorrectionFields]) -> CorrectionAnswer:
+    async def correct(
+        self, label: str, *, key: str | None = None, new_labels: NewLabels = "refuse", **said: Unpack[CorrectionFields]
+    ) -> CorrectionAnswer:
         """Say that ``label`` is right for a ``prediction_id`` or a ``text``; it is on disk when this returns.
 
-        Sent again with the same ``key`` it counts once. Without one a key is made for this call, so that its own retries do.
+        Sent again with the same ``key`` it counts once. Without one a key is made for this call, so that its own retries do. A
+        label outside the set is refused, or with ``new_labels="propose"`` becomes a proposal.
         """
-        return await self._run(calls.correct(label, said, key))
+        return await self._run(calls.correct(label, said, key, new_labels))
 
     async def corrections(self, limit: int = 100, before: str | None = None) -> CorrectionsAnswer:
         """Return one page of corrections, newest first; ``next_before`` of a page is ``before`` of the next."""

@@ -11,6 +11,7 @@ from typing import Literal, Self, Unpack
 import httpx
 
 from core.errors import InputError
+from core.label_bodies import NewLabels
 from core.schemas import (
     LIVE_STATES,
     CorrectionAnswer,
@@ -20,6 +21,7 @@ from core.schemas import (
 )
 from deploy.clients import calls
 from deploy.clients.answers import conclude
+from deploy.clients.blocking_corrections import BlockingCorrections
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
 from deploy.clients.connection import DEFAULT_URL, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
@@ -30,7 +32,7 @@ _LOOK_TIMEOUT_S = 2.0
 _LOOK_EVERY_S = 0.3
 
 
-class Client:
+class Client(BlockingCorrections):
     """Speaks to one Hone service; threads may share it. Close it, or use it in a ``with`` block.
 
     ``connection`` is a URL, or all there is to say about the way there. Every method raises the error the service answered
@@ -78,12 +80,15 @@ class Client:
         limits = self.connection
         return calls.in_requests(list(texts), max_texts=limits.request_max_texts, max_bytes=limits.request_max_bytes)
 
-    def correct(self, label: str, *, key: str | None = None, **said: Unpack[CorrectionFields]) -> CorrectionAnswer:
+    def correct(
+        self, label: str, *, key: str | None = None, new_labels: NewLabels = "refuse", **said: Unpack[CorrectionFields]
+    ) -> CorrectionAnswer:
         """Say that ``label`` is right for a ``prediction_id`` or a ``text``; it is on disk when this returns.
 
-        Sent again with the same ``key`` it counts once. Without one a key is made for this call, so that its own retries do.
+        Sent again with the same ``key`` it counts once. Without one a key is made for this call, so that its own retries do. A
+        label outside the set is refused, or with ``new_labels="propose"`` becomes a proposal.
         """
-        return self._run(calls.correct(label, said, key))
+        return self._run(calls.correct(label, said, key, new_labels))
 
     def corrections(self, limit: int = 100, before: str | None = None) -> CorrectionsAnswer:
         """Return one page of corrections, newest first; ``next_before`` of a page is ``before`` of the next."""

@@ -12,6 +12,7 @@ from uuid import uuid4
 from pydantic import BaseModel, JsonValue
 
 from core.errors import BodyTooLarge, HoneError, TooManyTexts, TooManyTokens
+from core.label_bodies import NewLabels
 from core.schemas import (
     CorrectionAnswer,
     CorrectionsAnswer,
@@ -64,10 +65,14 @@ class Call(Generic[Answer]):
     query: Mapping[str, str | int] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    # A body that is no JSON object, with its media type among the headers.
+    content: bytes | None = None
 
     def http_options(self) -> dict[str, Any]:
         """Return the request as ``httpx`` takes it."""
         options: dict[str, Any] = {"params": dict(self.query), "headers": dict(self.headers)}
+        if self.content is not None:
+            options["content"] = self.content
         if self.body is not None:
             # Escaped to ASCII: a terminal can hand over half a surrogate pair, which the service is to refuse, not this client.
             options["content"] = json.dumps(self.body).encode()
@@ -77,12 +82,12 @@ class Call(Generic[Answer]):
 
 def predict_one(text: str, options: PredictOptions) -> Call[PredictionAnswer]:
     """Return the call that answers one text."""
-    return Call("POST", "/v1/predict", PredictionAnswer, body={"text": text, **_given(options)})
+    return Call("POST", "/v1/predict", PredictionAnswer, body={"text": text, **given(options)})
 
 
 def predict_part(texts: Sequence[str], options: PredictOptions) -> Call[PredictionsAnswer]:
     """Return the call that answers as many texts as one request may carry."""
-    return Call("POST", "/v1/predict", PredictionsAnswer, body={"texts": list(texts), **_given(options)})
+    return Call("POST", "/v1/predict", PredictionsAnswer, body={"texts": list(texts), **given(options)})
 
 
 def in_requests(texts: Sequence[str], *, max_texts: int, max_bytes: int) -> Iterator[list[str]]:
@@ -119,10 +124,11 @@ def smaller_parts(part: Sequence[str], error: HoneError) -> list[list[str]]:
     return [list(part[start : start + size]) for start in range(0, len(part), size)]
 
 
-def correct(label: str, said: CorrectionFields, key: str | None) -> Call[CorrectionAnswer]:
+def correct(label: str, said: CorrectionFields, key: str | None, new_labels: NewLabels) -> Call[CorrectionAnswer]:
     """Return the call that corrects; without a ``key`` it gets one of its own, so that it may be sent again."""
     headers = {"idempotency-key": key or f"python-{uuid4().hex}"}
-    return Call("POST", "/v1/corrections", CorrectionAnswer, body={"label": label, **_given(said)}, headers=headers)
+    query = {} if new_labels == "refuse" else {"new_labels": new_labels}
+    return Call("POST", "/v1/corrections", CorrectionAnswer, query=query, body={"label": label, **given(said)}, headers=headers)
 
 
 def corrections(limit: int, before: str | None) -> Call[CorrectionsAnswer]:
@@ -138,12 +144,12 @@ def models() -> Call[ModelsAnswer]:
 
 def model(version: str) -> Call[ModelAnswer]:
     """Return the call that shows a version."""
-    return Call("GET", f"/v1/models/{_quoted(version)}", ModelAnswer)
+    return Call("GET", f"/v1/models/{quoted(version)}", ModelAnswer)
 
 
 def promote(version: str, said: Mapping[str, Any]) -> Call[AliasesAnswer]:
     """Return the call that makes a version champion; done twice it is as done once."""
-    return Call("POST", f"/v1/models/{_quoted(version)}/promote", AliasesAnswer, body=said)
+    return Call("POST", f"/v1/models/{quoted(version)}/promote", AliasesAnswer, body=said)
 
 
 def roll_back(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
@@ -153,7 +159,7 @@ def roll_back(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
 
 def challenge(version: str, said: Mapping[str, Any]) -> Call[AliasesAnswer]:
     """Return the call that makes a version the challenger; done twice it is as done once."""
-    return Call("POST", f"/v1/models/{_quoted(version)}/challenge", AliasesAnswer, body=said)
+    return Call("POST", f"/v1/models/{quoted(version)}/challenge", AliasesAnswer, body=said)
 
 
 def withdraw(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
@@ -168,7 +174,7 @@ def start_run(speed: str, note: str | None) -> Call[RunAnswer]:
 
 def run(run_id: str) -> Call[RunAnswer]:
     """Return the call that shows a run."""
-    return Call("GET", f"/v1/runs/{_quoted(run_id)}", RunAnswer)
+    return Call("GET", f"/v1/runs/{quoted(run_id)}", RunAnswer)
 
 
 def runs(limit: int) -> Call[RunsAnswer]:
@@ -178,7 +184,7 @@ def runs(limit: int) -> Call[RunsAnswer]:
 
 def stop_run(run_id: str) -> Call[RunAnswer]:
     """Return the call that stops a run; of one that has ended by then it is an error, so it is sent once."""
-    return Call("DELETE", f"/v1/runs/{_quoted(run_id)}", RunAnswer, "once")
+    return Call("DELETE", f"/v1/runs/{quoted(run_id)}", RunAnswer, "once")
 
 
 def status() -> Call[StatusAnswer]:
@@ -186,9 +192,11 @@ def status() -> Call[StatusAnswer]:
     return Call("GET", "/v1/status", StatusAnswer)
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that say something."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return ``name`` as one part of a path."""
     return quote(name, safe="")

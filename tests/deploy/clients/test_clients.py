@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from core.errors import IdempotencyConflict, InvalidText, NotFound, NothingToRollBack, UnknownLabel, UnknownVersion
+from core.errors import (
+    IdempotencyConflict,
+    InvalidText,
+    MalformedBody,
+    NotFound,
+    NothingToRollBack,
+    UnknownLabel,
+    UnknownVersion,
+)
 from core.registry import Registry
 from core.settings import Settings
 from deploy.clients import AsyncClient, Client, Connection
@@ -27,6 +35,14 @@ class Waiting:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
         return lambda *arguments, **named: self._runner.run(method(*arguments, **named))
+
+    def gather(self, name: str, *arguments: Any, **named: Any) -> list[Any]:
+        """Return all that an asynchronous iterator of the client yields."""
+
+        async def gathering() -> list[Any]:
+            return [item async for item in getattr(self._client, name)(*arguments, **named)]
+
+        return self._runner.run(gathering())
 
 
 @contextmanager
@@ -121,3 +137,41 @@ def test_parts_fit_into_requests() -> None:
     assert [text for part in parts for text in part] == texts
     assert max(map(len, parts)) <= 7
     assert all(sum(len(text.encode("ascii", "backslashreplace")) for text in part) < 20_000 for part in parts)
+
+
+def test_many_corrections_come_back_with_a_report_each(hone: Any) -> None:
+    rows = [{"text": f"text {number}", "label": "neutral"} for number in range(2_500)]
+    rows[2_200] = {"text": "b", "label": "Positiv"}
+    reports = _gathered(hone, "correct_many", iter(rows), key="k")
+    assert [report.row for report in reports] == list(range(1, 2_501))
+    assert [report.code for report in reports if report.status != "kept"] == ["unknown_label"]
+    again = _gathered(hone, "correct_many", rows, key="k")
+    assert [report.correction_id for report in again] == [report.correction_id for report in reports]
+    lines = b"".join(_gathered(hone, "export_corrections", "jsonl")).splitlines()
+    assert len(lines) == 2_499
+    with pytest.raises(MalformedBody):
+        _gathered(hone, "export_corrections", "xml")
+
+
+def test_corrections_are_confirmed_changed_and_withdrawn(hone: Any) -> None:
+    answer = hone.predict("so positive")
+    first = hone.confirm(answer.prediction_id, annotator="ann")
+    assert first.kind == "confirmation"
+    second = hone.change_correction(first.correction_id, "mixed", new_labels="propose", why="a slip")
+    assert (second.replaces, second.proposed, second.annotator) == (first.correction_id, True, "ann")
+    assert hone.withdraw_correction(second.correction_id, why="so").withdrawn
+    assert hone.correction(first.correction_id).replaced_by == second.correction_id
+    assert hone.correct("mixed", text="a", new_labels="propose").proposed
+
+
+def test_labels_are_listed_and_decided_about(hone: Any) -> None:
+    event = hone.decide_label("rename", "positive", "good", by="ann", why="shorter")
+    assert hone.decide_label("rename", "positive", "good") == event
+    assert {item.label: item.state for item in hone.labels().labels}["positive"] == "replaced"
+    assert hone.label_events().events == [event]
+
+
+def _gathered(hone: Any, name: str, *given: Any, **named: Any) -> list[Any]:
+    if isinstance(hone, Waiting):
+        return hone.gather(name, *given, **named)
+    return list(getattr(hone, name)(*given, **named))
