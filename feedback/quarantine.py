@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, select, update
 
 from core.errors import Conflict
 from core.quality_bodies import SuspicionAnswer, SuspicionDecision, SuspicionsAnswer, SuspicionState
@@ -89,7 +89,8 @@ class Quarantine(Database):
             statement = statement.on_conflict_do_update(
                 index_elements=["sequence"],
                 set_={"state": statement.excluded.state, "reasons": statement.excluded.reasons},
-                where=suspicions.c.state.not_in(_STATES.values()),
+                # Not not_in, whose list of parameters cannot be given together with several rows.
+                where=and_(*(suspicions.c.state != state for state in _STATES.values())),
             )
             if rows:
                 connection.execute(statement, rows)
