@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import re
 from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
 
 from core.correction_bodies import ChangeRequest, ConfirmationRequest
 from core.errors import MalformedBody, StoreUnavailable, UnknownPrediction
@@ -19,6 +22,11 @@ from serve.parts import Parts
 # How long a prediction may be on its way from another replica's queue to the store before its id counts as unknown.
 _ARRIVAL_S = 1.0
 _LOOK_EVERY_S = 0.1
+NewLabelsQuery = Annotated[
+    NewLabels,
+    Query(description="What becomes of a label outside the set: `refuse` (422, with the nearest known ones) or `propose`."),
+]
+
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
 
 from core.correction_bodies import ChangeRequest, ConfirmationRequest, CorrectionRow, WithdrawalRequest
-from core.label_bodies import NewLabels
 from core.schemas import CorrectionAnswer, CorrectionRequest, CorrectionsAnswer, ShortString
 from feedback.exporting import ExportFormat
 from feedback.store import Store
 from serve.bulk import take_bulk
-from serve.correcting import accept, change, confirm
+from serve.correcting import NewLabelsQuery, accept, change, confirm
 from serve.correction_checks import check_words
 from serve.exporting import export
 from serve.openapi import ERRORS, takes, takes_lines
@@ -27,10 +26,6 @@ Key = Annotated[
         alias="idempotency-key",
         description="1 to 200 visible ASCII characters; the same correction sent again counts once.",
     ),
-]
-Labels = Annotated[
-    NewLabels,
-    Query(description="What becomes of a label outside the set: `refuse` (422, with the nearest known ones) or `propose`."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Before = Annotated[ShortString | None, Query(description="`next_before` of the page before.")]
@@ -48,7 +43,7 @@ def corrections_router(parts: Parts) -> APIRouter:
 
 def _add_taking(router: APIRouter, parts: Parts) -> None:
     @router.post("/v1/corrections", status_code=201, openapi_extra=takes(CorrectionRequest))
-    async def add_correction(request: Request, key: Key = None, new_labels: Labels = "refuse") -> CorrectionAnswer:
+    async def add_correction(request: Request, key: Key = None, new_labels: NewLabelsQuery = "refuse") -> CorrectionAnswer:
         """Correct or confirm a prediction, or say the right label of a text. It is on disk before the answer."""
         correction = await read_json(request.scope, request.receive, CorrectionRequest, parts.settings)
         return await accept(correction, key, parts, new_labels)
@@ -67,7 +62,7 @@ def _add_taking(router: APIRouter, parts: Parts) -> None:
 
 def _add_many(router: APIRouter, parts: Parts) -> None:
     @router.post(BULK_PATH, openapi_extra=takes_lines(CorrectionRow), response_class=StreamingResponse)
-    async def add_corrections(request: Request, key: Key = None, new_labels: Labels = "refuse") -> StreamingResponse:
+    async def add_corrections(request: Request, key: Key = None, new_labels: NewLabelsQuery = "refuse") -> StreamingResponse:
         """Take corrections, one JSON object a line, and answer with a line for each and a last one with sums.
 
         Rows that are refused lose no others. Rows are on disk a few hundred at a time; the reports come when the body was read.
@@ -95,7 +90,7 @@ def _add_revising(router: APIRouter, parts: Parts) -> None:
 
     @router.post("/v1/corrections/{correction_id}/change", status_code=201, openapi_extra=takes(ChangeRequest))
     async def change_correction(
-        correction_id: str, request: Request, key: Key = None, new_labels: Labels = "refuse"
+        correction_id: str, request: Request, key: Key = None, new_labels: NewLabelsQuery = "refuse"
     ) -> CorrectionAnswer:
         """Say something else of the same text: a new correction that stands in the place of this one."""
         said = await read_json(request.scope, request.receive, ChangeRequest, parts.settings)

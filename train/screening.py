@@ -42,8 +42,14 @@ def screen(settings: Settings, store: Store, registry: Registry, champion: str, 
     fresh = [vote for vote in votes if vote.sequence not in evidence]
     evidence |= _evidence(fresh, settings, registry, champion, base)
     book = store.label_book()
-    # Models go by the names that labels had when they learned.
-    said = {sequence: replace(item, label=book.now(item.label) or item.label) for sequence, item in evidence.items()}
+    # Models go by the names that labels had when they learned; of a label that is new to them they can say nothing.
+    taught = {book.now(label) for label in registry.manifest(champion).labels}
+    judged = {vote.sequence for vote in votes if vote.label in taught}
+    said = {
+        sequence: replace(item, label=book.now(item.label) or item.label)
+        for sequence, item in evidence.items()
+        if sequence in judged
+    }
     trusted = trust(votes, known, said, Limits.of(settings), store.standing())
     store.keep_suspicions(trusted.suspicions, evidence, [vote.sequence for vote in votes])
     if trusted.suspicions:

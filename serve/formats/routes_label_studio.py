@@ -8,9 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from core.errors import UnknownPrediction
+from core.label_bodies import NewLabels
+from core.labels import LabelSet
 from core.schemas import CorrectionAnswer
 from feedback.store import Store
-from serve.correcting import accept
+from serve.correcting import NewLabelsQuery, accept
 from serve.formats.label_studio import (
     Labelling,
     PredictTasksRequest,
@@ -63,12 +65,12 @@ def label_studio_router(parts: Parts) -> APIRouter:
     ignored: dict[int | str, dict[str, Any]] = {200: {"description": "An event that changes nothing here."}}
 
     @router.post("/webhook", openapi_extra=takes(WebhookRequest), status_code=201, responses=ignored)
-    async def label_studio_webhook(request: Request) -> Response:
+    async def label_studio_webhook(request: Request, new_labels: NewLabelsQuery = "refuse") -> Response:
         """Take an event: annotations become corrections, on disk before the answer; START_TRAINING queues a run."""
         body = await read_json(request.scope, request.receive, WebhookRequest, parts.settings)
         match body.action:
             case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED":
-                result = await _correct(body, parts)
+                result = await _correct(body, new_labels, parts)
             case "ANNOTATION_DELETED" | "ANNOTATIONS_DELETED":
                 result = await _withdraw(body, parts)
             case "START_TRAINING":
@@ -80,15 +82,17 @@ def label_studio_router(parts: Parts) -> APIRouter:
     return router
 
 
-async def _correct(body: WebhookRequest, parts: Parts) -> dict[str, Any]:
-    correction = correction_of(body, parts.slot.require().classifier.labels)
+async def _correct(body: WebhookRequest, new_labels: NewLabels, parts: Parts) -> dict[str, Any]:
+    labels = LabelSet.of((await parts.labels.allowed()).names)
+    correction = correction_of(body, labels)
     if correction is None:
-        return {"correction_id": None}
+        emptied = body.action == "ANNOTATION_UPDATED"
+        return {"correction_id": None, **(await _withdraw(body, parts) if emptied else {})}
     key = idempotency_key(body, correction)
     try:
-        answer: CorrectionAnswer = await accept(correction, key, parts)
+        answer: CorrectionAnswer = await accept(correction, key, parts, new_labels)
     except UnknownPrediction:
-        answer = await accept(as_text(correction, body), key, parts)
+        answer = await accept(as_text(correction, body), key, parts, new_labels)
     return {"correction_id": answer.correction_id, "kind": answer.kind}
 
 

@@ -17,6 +17,15 @@ OPERATIONS = {
     ("get", "/v1/models"),
     ("get", "/v1/models/{version}"),
     ("post", "/v1/models/{version}/promote"),
+    ("post", "/v1/confirmations"),
+    ("post", "/v1/corrections/bulk"),
+    ("get", "/v1/corrections/export"),
+    ("get", "/v1/corrections/{correction_id}"),
+    ("post", "/v1/corrections/{correction_id}/withdraw"),
+    ("post", "/v1/corrections/{correction_id}/change"),
+    ("get", "/v1/labels"),
+    ("get", "/v1/labels/events"),
+    ("post", "/v1/labels/events"),
     ("post", "/v1/rollback"),
     ("post", "/v1/runs"),
     ("get", "/v1/runs"),
@@ -48,9 +57,9 @@ OPERATIONS = {
     ("post", "/label-studio/predict"),
     ("post", "/label-studio/webhook"),
 }
-PARAMETERS = {"{version}": "v1", "{run_id}": "r_1", "{model}": "hone"}
+PARAMETERS = {"{version}": "v1", "{correction_id}": "c_1", "{run_id}": "r_1", "{model}": "hone"}
 # Their answers are not JSON.
-PLAIN = {"/metrics", "/health"}
+PLAIN = {"/metrics", "/health", "/v1/corrections/export"}
 
 
 async def _document(service: Service) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def _event(
     return {"action": action, "annotation": {**annotation, **changes}, "task": task, "project": PROJECT}
 
 
-def _tell(replica: Listening, event: dict[str, Any]) -> httpx.Response:
-    return replica.http.post("/label-studio/webhook", json=event)
+def _tell(replica: Listening, event: dict[str, Any], query: str = "") -> httpx.Response:
+    return replica.http.post(f"/label-studio/webhook{query}", json=event)
 
 
 def test_health_and_setup(replica: Listening) -> None:
@@ -156,6 +156,13 @@ def test_what_says_nothing_is_not_kept(own: Listening, event: dict[str, Any]) ->
     assert own.store.corrections().corrections == []
 
 
+def test_an_annotation_that_was_emptied_takes_back_what_it_said(own: Listening) -> None:
+    said = _tell(own, _event("bad")).json()["result"]["correction_id"]
+    emptied = _tell(own, _event(None, action="ANNOTATION_UPDATED", updated_at="later"))
+    assert emptied.json()["result"] == {"correction_id": None, "withdrawn": [said]}
+    assert own.store.training_corrections() == []
+
+
 def test_training_is_queued_and_not_done_in_the_request(own: Listening) -> None:
     answers = [_tell(own, {"action": "START_TRAINING", "project": PROJECT}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
@@ -173,6 +180,8 @@ def test_a_choice_that_is_no_label_is_refused(own: Listening) -> None:
     event = _event("Mixed")
     answer = _tell(own, event)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_label")
+    assert _tell(own, event, "?new_labels=propose").status_code == 201
+    assert own.store.label_book().proposed == {"Mixed"}
 
 
 def test_a_key_is_sent_as_password(settings: Settings, listen: Listen) -> None:
