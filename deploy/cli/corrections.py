@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,7 +19,7 @@ from deploy.cli.show import note, say, show_json
 if TYPE_CHECKING:
     from core.correction_bodies import RowReport
     from core.schemas import CorrectionAnswer
-    from deploy.clients.correction_calls import ExportName
+    from deploy.clients.correction_calls import ExportName, RowFields
 
 _SHOWN_REFUSALS = 10
 _ENDINGS: dict[str, ExportName] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -162,13 +162,12 @@ def change_correction(
 
 def _send(settings: Settings, rows: Iterator[dict[str, Any]], new_labels: NewLabelsName, *, local: bool) -> Iterator[RowReport]:
     from deploy.client import ServiceClient
-    from deploy.clients.correction_calls import RowFields
     from deploy.local_corrections import add_corrections
 
     client = ServiceClient(settings)
     if local or not client.alive():
         return add_corrections(settings, rows, new_labels.value)
-    return client.correct_many((RowFields(**row) for row in rows), new_labels=new_labels.value)
+    return client.correct_many((cast("RowFields", row) for row in rows), new_labels=new_labels.value)
 
 
 def _pieces(settings: Settings, written_as: ExportName, *, local: bool) -> Iterator[bytes]:
