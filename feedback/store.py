@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from core.discretion import Discretion
+from core.settings import Settings
 from feedback.bulk import Bulk
 from feedback.corrections import Corrections
 from feedback.exporting import Exports
@@ -10,17 +12,26 @@ from feedback.leases import Leases
 from feedback.predictions import Predictions
 from feedback.quarantine import Quarantine
 from feedback.replicas import Replicas
+from feedback.review import Review
+from feedback.review_items import ReviewItems
 from feedback.revisions import Revisions
 from feedback.runs import Runs
 
 
-class Store(Predictions, Corrections, Bulk, Revisions, Exports, Labels, Quarantine, Runs, Leases, Replicas):
+class Store(
+    Predictions, Corrections, Bulk, Revisions, Exports, Labels, Quarantine, ReviewItems, Review, Runs, Leases, Replicas
+):
     """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
 
     ``Store(url)`` connects at the first use and again after an outage; :meth:`open` insists on an answer now. Every method
     raises ``StoreUnavailable`` while the database is away, having written nothing, unless the connection broke in the middle of
     the commit; what may be sent twice therefore has a key or an id of its own.
     """
+
+    @classmethod
+    def of(cls, settings: Settings) -> Store:
+        """Return the store of these settings, not connected yet; it keeps of texts and people what they say."""
+        return cls(settings.sqlalchemy_url, discretion=Discretion.of(settings))
 
     @classmethod
     def open(cls, url: str, *, busy_timeout_s: float = 5.0) -> Store:
