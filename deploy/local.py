@@ -88,7 +88,7 @@ def add_correction(settings: Settings, request: CorrectionRequest, idempotency_k
     LabelSet(tuple(Registry(settings.home.registry).manifest(champion).labels)).index(request.label)
     if request.text is not None:
         check_text(request.text, "text", settings)
-    store = Store.open(settings.sqlalchemy_url)
+    store = Store.of(settings)
     try:
         return store.add_correction(request, idempotency_key=idempotency_key)
     finally:

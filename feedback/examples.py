@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -17,6 +17,8 @@ from core.home import write_atomically
 from core.text import Split, split_of, text_key
 
 Origin = Literal["base", "correction", "confirmation"]
+
+_SUCCESSOR = ".successor.json"
 
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("text", "text_key", "label", "split", "origin")]
@@ -90,12 +92,40 @@ def save_examples(folder: Path, examples: Sequence[Example]) -> str:
     return name
 
 
+def remove_examples(folder: Path, name: str, drop: Callable[[Example], bool]) -> list[Example]:
+    """Return the examples that were dropped from the file of that name, which is then gone; a new one stands for it.
+
+    Whoever asks for the old name is given what is left, so that a version's lineage still leads somewhere.
+
+    Raises:
+        DataError: the file is missing or altered.
+    """
+    examples = load_examples(folder, name)
+    dropped = [example for example in examples if drop(example)]
+    if dropped:
+        left = save_examples(folder, [example for example in examples if not drop(example)])
+        write_atomically(folder / f"{name}{_SUCCESSOR}", json.dumps({"hash": left}).encode())
+        (folder / f"{name}.parquet").unlink(missing_ok=True)
+    return dropped
+
+
+def _successor(folder: Path, name: str) -> str:
+    """Return the name of the file that stands for ``name``: itself, unless something was erased from it."""
+    path = folder / f"{name}{_SUCCESSOR}"
+    # A file that was saved anew under the old name, from data that hold it all again, counts before what is left of it.
+    while not (folder / f"{name}.parquet").exists() and path.exists():
+        name = str(json.loads(path.read_bytes())["hash"])
+        path = folder / f"{name}{_SUCCESSOR}"
+    return name
+
+
 def load_examples(folder: Path, name: str) -> tuple[Example, ...]:
     """Return the examples of ``<name>.parquet``, in file order, after checking that they are the ones that were saved.
 
     Raises:
         DataError: the file is missing, unreadable or altered.
     """
+    name = _successor(folder, name)
     path = folder / f"{name}.parquet"
     try:
         examples = tuple(_example(row) for row in pq.read_table(path, schema=_SCHEMA, partitioning=None).to_pylist())

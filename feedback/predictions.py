@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from core.errors import UnknownPrediction
 from core.schemas import PredictionRecord
 from feedback.database import Database, insert_into
+from feedback.erased import without_erased
 from feedback.tables import predictions
 
 _FIELDS = tuple(PredictionRecord.model_fields)
@@ -28,8 +29,10 @@ class Predictions(Database):
         """
         if not records:
             return
-        rows = [{name: getattr(record, name) for name in _FIELDS} for record in records]
         with self._writing() as connection:
+            rows = [_row(record) for record in without_erased(connection, records)]
+            if not rows:
+                return
             statement = insert_into(connection, predictions).on_conflict_do_nothing(index_elements=["prediction_id"])
             connection.execute(statement, rows)
 
@@ -42,6 +45,10 @@ class Predictions(Database):
         """
         with self._reading() as connection:
             return find_prediction(connection, prediction_id)
+
+
+def _row(record: PredictionRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in _FIELDS}
 
 
 def find_prediction(connection: Connection, prediction_id: str) -> PredictionRecord:

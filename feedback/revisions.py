@@ -15,6 +15,8 @@ from feedback.idempotency import claim, digest, first_answer
 from feedback.labels import note_proposal
 from feedback.tables import corrections, withdrawals
 
+_SAME = ("prediction_id", "text", "text_key", "predicted_label", "model_version", "subject")
+
 
 class Revisions(Database):
     """The part of the store that takes corrections back and changes them."""
@@ -71,7 +73,7 @@ class Revisions(Database):
 
 
 def _changed(old: Row[tuple[Any, ...]], request: ChangeRequest) -> dict[str, Any]:
-    same = {name: old._mapping[name] for name in ("prediction_id", "text", "text_key", "predicted_label", "model_version", "subject")}
+    same = {name: old._mapping[name] for name in _SAME}
     confirms = old.prediction_id is not None and old.predicted_label == request.label
     return {
         **same,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from uuid import uuid4
 from filelock import FileLock
 from pydantic import ValidationError
 
+from core.home import write_atomically
 from core.schemas import PredictionRecord
 
 _SUFFIX = ".jsonl"
@@ -81,6 +82,24 @@ class Spool:
             if file is not None:
                 file.close()
 
+    def purge(self, drop: Callable[[PredictionRecord], bool]) -> tuple[int, int]:
+        """Return how many waiting predictions were dropped, and how many files a living process owns, which were left alone.
+
+        Lines that cannot be read go too: what a killed process left half-written may be half of what is to go.
+        """
+        gone = in_use = 0
+        for path in self.waiting():
+            with self.taken_over(path) as file:
+                if file is None:
+                    in_use += path.exists()
+                    continue
+                lines = file.read().splitlines(keepends=True)
+                kept = [line for line in lines if (record := _read(line)) is not None and not drop(record)]
+                if len(kept) < len(lines):
+                    gone += len(lines) - len(kept)
+                    write_atomically(path, b"".join(kept))
+        return gone, in_use
+
     def _write(self, data: bytes) -> None:
         if self._file is None:
             path = self._folder / f"{os.getpid()}-{uuid4().hex}{_SUFFIX}"
@@ -117,6 +136,13 @@ def read_batches(file: IO[bytes], rows: int) -> Iterator[tuple[list[PredictionRe
             batch, broken = [], 0
     if batch or broken:
         yield batch, broken
+
+
+def _read(line: bytes) -> PredictionRecord | None:
+    try:
+        return PredictionRecord.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -6,6 +6,7 @@ from core.discretion import Discretion
 from core.settings import Settings
 from feedback.bulk import Bulk
 from feedback.corrections import Corrections
+from feedback.erasures import Erasures
 from feedback.exporting import Exports
 from feedback.labels import Labels
 from feedback.leases import Leases
@@ -16,10 +17,26 @@ from feedback.review import Review
 from feedback.review_items import ReviewItems
 from feedback.revisions import Revisions
 from feedback.runs import Runs
+from feedback.subject_export import SubjectExports
+from feedback.trail import Trail
 
 
 class Store(
-    Predictions, Corrections, Bulk, Revisions, Exports, Labels, Quarantine, ReviewItems, Review, Runs, Leases, Replicas
+    Predictions,
+    Corrections,
+    Bulk,
+    Revisions,
+    Exports,
+    Labels,
+    Quarantine,
+    ReviewItems,
+    Review,
+    Erasures,
+    SubjectExports,
+    Trail,
+    Runs,
+    Leases,
+    Replicas,
 ):
     """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
 

@@ -39,11 +39,13 @@ from serve.routes_labels import labels_router
 from serve.routes_models import models_router
 from serve.routes_predict import PATH as PREDICT_PATH
 from serve.routes_predict import PredictRoute
+from serve.routes_privacy import PRIVACY_BODIES, privacy_router
 from serve.routes_quality import quality_router
 from serve.routes_review import review_router
 from serve.routes_runs import runs_router
 from serve.routes_status import status_router
 from serve.statuses import answer_error
+from serve.trailing import Trailed
 
 
 def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
@@ -66,7 +68,7 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
         await router(scope, receive, send)
 
     settings = parts.settings
-    inside = guarded(inner, settings, parts.key_watcher)
+    inside = guarded(Trailed(inner, parts.store, settings.home), settings, parts.key_watcher)
     edge = Edge(
         inside,
         parts.metrics,
@@ -96,6 +98,7 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
         corrections_router(parts),
         labels_router(parts),
         models_router(parts),
+        privacy_router(parts),
         quality_router(parts),
         review_router(parts),
         runs_router(parts),
@@ -108,7 +111,7 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     @cache
     def specification() -> dict[str, Any]:
         # Made when it is first asked for: making it takes longer than all else at a start.
-        return secure(document(app.routes, release(), hot_operations(), FORMAT_BODIES))
+        return secure(document(app.routes, release(), hot_operations(), [*FORMAT_BODIES, *PRIVACY_BODIES]))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:

@@ -55,6 +55,7 @@ class KeyGuard:
         # So that what is refused here is counted by route as well.
         scope["hone.route"] = route
         key = self._admit(scope, role)
+        scope["hone.actor"] = f"{key.name} ({key.key_id})"
         self._begin(key)
         try:
             if role == "operate":

@@ -16,6 +16,7 @@ from core.metrics import Metrics
 from serve.deadline import DEADLINE, requested_timeout_s
 from serve.statuses import answer_error
 from serve.streams import STREAMED_PATHS
+from serve.subject import SUBJECT, requested_subject
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _CLIENT_LEFT = 499
@@ -49,6 +50,7 @@ class Edge:
         try:
             async with deadline:
                 timeout_s = requested_timeout_s(scope["headers"], timeout_s)
+                SUBJECT.set(requested_subject(scope["headers"]))
                 DEADLINE.set(monotonic() + timeout_s)
                 deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
                 await self._app(scope, receive, exchange.send)

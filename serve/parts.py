@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from core.discretion import Discretion
 from core.metrics import Metrics
 from core.registry import Registry
 from core.rollouts import Rollouts
@@ -62,9 +63,9 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
     metrics = Metrics()
     registry = Registry(settings.home.registry)
     # Connections of its own: calls that hang on the routes' side must not keep predictions from being written.
-    log_store = Store(settings.sqlalchemy_url)
+    log_store = Store.of(settings)
     slot = ModelSlot()
-    store = StoreCalls(Store(settings.sqlalchemy_url))
+    store = StoreCalls(Store.of(settings))
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
     limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s)
     batcher = Batcher(budget, Admission(limits), metrics, max_request_tokens=settings.max_request_tokens)
@@ -93,7 +94,7 @@ def assemble(settings: Settings, metrics_dir: Path | None, replica_id: str) -> P
         probation_watch=ProbationWatch(slot, registry, watcher, book, settings),
         challenge_watch=ChallengeWatch(slot, registry, watcher, book, settings) if challenged else None,
         batcher=batcher,
-        predictor=Predictor(Traffic(slot, metrics, settings), batcher, explainer, log, metrics),
+        predictor=Predictor(Traffic(slot, metrics, settings), batcher, explainer, log, metrics, Discretion.of(settings)),
         store=store,
         labels=LabelDoor(slot, store),
         log=log,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import perf_counter
 
+from core.discretion import AS_SENT, Discretion
 from core.metrics import Metrics
 from core.schemas import PredictionRecord
 from feedback.prediction_log import PredictionLog
@@ -14,6 +16,7 @@ from serve.jobs import PLAIN, Manner, Scored, Timing
 from serve.queries import PLAIN_OPTIONS, Options, Prediction, Predictions, Query
 from serve.ranking import rank, record
 from serve.slot import Loaded
+from serve.subject import SUBJECT
 from serve.traffic import Traffic
 
 # Ranking, naming and hashing beyond this many labels or characters takes milliseconds, which other requests need not wait for.
@@ -28,8 +31,15 @@ class Predictor:
     """Answers queries by the version that ``traffic`` names; ``log`` None keeps no record."""
 
     def __init__(
-        self, traffic: Traffic, batcher: Batcher, explainer: Explainer, log: PredictionLog | None, metrics: Metrics
+        self,
+        traffic: Traffic,
+        batcher: Batcher,
+        explainer: Explainer,
+        log: PredictionLog | None,
+        metrics: Metrics,
+        discretion: Discretion = AS_SENT,
     ) -> None:
+        self._discretion = discretion
         self._traffic = traffic
         self._batcher = batcher
         self._explainer = explainer
@@ -81,8 +91,13 @@ class Predictor:
     def _conclude(self, loaded: Loaded, query: Query, scored: Scored) -> tuple[Predictions, list[PredictionRecord]]:
         labels = loaded.classifier.labels.names
         predictions, probabilities = rank(labels, scored, query.options)
-        records = record(loaded, query, predictions, probabilities) if self._log is not None else []
+        records = record(loaded, self._named(query), predictions, probabilities) if self._log is not None else []
         return Predictions(loaded.version, loaded.source, predictions, scored.timing, labels), records
+
+    def _named(self, query: Query) -> Query:
+        """Return the query with a pseudonym for the person it names, so that their key reaches neither queue nor spool."""
+        subject = query.subject or SUBJECT.get()
+        return query if subject is None else replace(query, subject=self._discretion.pseudonym(subject))
 
 
 def _manner(options: Options) -> Manner:

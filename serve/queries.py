@@ -40,6 +40,8 @@ class Query:
     options: Options = PLAIN_OPTIONS
     metadata: dict[str, Any] | None = None
     version: str | None = None
+    # A pseudonym of the person the texts are about.
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def record(
             model_version=loaded.version,
             source=loaded.source,
             metadata=query.metadata,
+            subject=query.subject,
         )
         for text, prediction, probability in zip(query.texts, predictions, probabilities, strict=True)
     ]

@@ -68,6 +68,12 @@ ROUTE_ROLES: Mapping[tuple[str, str], Role | None] = {
     ("POST", "/label-studio/predict"): "annotate",
     # START_TRAINING comes here too, with the annotators' key: it queues one run at most, as corrections do by themselves.
     ("POST", "/label-studio/webhook"): "annotate",
+    ("POST", "/v1/erasures"): "operate",
+    ("GET", "/v1/erasures"): "operate",
+    ("GET", "/v1/erasures/{erasure_id}"): "operate",
+    ("POST", "/v1/subjects/export"): "operate",
+    ("GET", "/v1/trail"): "operate",
+    ("GET", "/v1/trail/verify"): "operate",
     ("POST", "/v1/models/{version}/promote"): "operate",
     ("POST", "/v1/models/{version}/challenge"): "operate",
     ("POST", "/v1/quarantine"): "operate",

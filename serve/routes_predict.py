@@ -20,7 +20,7 @@ from serve.queries import PLAIN_OPTIONS, Options, Prediction, Predictions, Query
 
 PATH = "/v1/predict"
 
-_PLAIN_FIELDS = frozenset({"text", "texts", "metadata"})
+_PLAIN_FIELDS = frozenset({"text", "texts", "metadata", "subject"})
 
 
 class PredictRoute:
@@ -57,7 +57,7 @@ class PredictRoute:
             texts = request.texts or []
             check_texts(texts, self._settings)
         check_metadata(request.metadata)
-        return Query(texts, _options(request), request.metadata)
+        return Query(texts, _options(request), request.metadata, subject=request.subject)
 
 
 def _options(request: PredictRequest) -> Options:

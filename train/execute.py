@@ -16,6 +16,7 @@ from core.metrics import Metrics
 from core.registry import Registry
 from core.schemas import RunAnswer
 from core.settings import Settings
+from feedback.erasing import forget_embeddings
 from feedback.labels import Backing, with_labels_of
 from feedback.runs import RunEnd
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
@@ -94,7 +95,9 @@ class Executor:
         if champion is None:
             raise NoModel("there is no champion to learn from; teach one first with hone train")
         self._store.update_run(run.run_id, stage="snapshot", progress_ratio=0.0)
+        erasures = self._store.last_erasure()
         snapshot, dataset, book = self._snapshot(champion)
+        self._refuse_erased(erasures, snapshot)
         parent = Parent(champion, self._registry.path(champion))
         # A head run keeps the champion's kind of features; a full run may find that another has become better.
         features = self._registry.manifest(champion).features if run.speed == "head" else "auto"
@@ -110,6 +113,7 @@ class Executor:
         measured = read_manifest(folder).metrics
         # The last word with the store comes first: from here on nothing but a defect can fail a run that has a version.
         self._store.update_run(run.run_id, stage=decision.summary, metrics=measured)
+        self._refuse_erased(erasures, snapshot)
         version = self._registry.register(folder, decision, by="learner", why=f"run {run.run_id}")
         if "accuracy" in measured:
             self._metrics.set("hone_holdout_accuracy_ratio", measured["accuracy"], version=version)
@@ -138,6 +142,14 @@ class Executor:
         snapshot = build_snapshot(base.examples, corrections, labels, self._settings.correction_weight)
         snapshot.save(home.snapshots)
         return snapshot, base.hash, book
+
+    def _refuse_erased(self, erasures: int, snapshot: Snapshot) -> None:
+        """Raise ``RunCancelled`` if something was erased since the run began, and leave no file that may still hold it."""
+        if self._store.last_erasure() == erasures:
+            return
+        (self._settings.home.snapshots / f"{snapshot.hash}.parquet").unlink(missing_ok=True)
+        forget_embeddings(self._settings.home)
+        raise RunCancelled("data was erased that the run may have seen; start another, which learns from what is left")
 
     def _finish(self, run: RunAnswer, end: RunEnd) -> RunAnswer:
         try:

@@ -29,7 +29,7 @@ def learn_once(settings: Settings, *, speed: Speed = "head", note: str | None = 
         StoreUnavailable: when the store does not answer.
     """
     settings.home.prepare()
-    store = Store.open(settings.sqlalchemy_url)
+    store = Store.of(settings)
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     done = threading.Event()
     keeper = threading.Thread(target=_keep, args=(store, holder, done), daemon=True)

@@ -22,6 +22,7 @@ from core.metrics import Metrics
 from core.schemas import now
 from core.settings import Settings
 from core.telemetry import configure_logging
+from feedback.erasing import finish_erasures
 from feedback.store import Store
 from train.execute import Executor, Fit, FitJob
 from train.planning import ReviewPlanner
@@ -42,7 +43,7 @@ class Learner:
     def __init__(self, settings: Settings, store: Store, fit: Fit, metrics: Metrics) -> None:
         self._store, self._fit = store, fit
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._runs = settings.home.runs
+        self._home, self._runs = settings.home, settings.home.runs
         self._executor = Executor(settings, store, metrics)
         self._triggers = Triggers(settings.learn_after_corrections, settings.learn_every_s)
         self._speed = settings.learn_speed
@@ -106,6 +107,7 @@ class Learner:
             for run_id in self._store.fail_orphans("the learner that was at it died"):
                 log.warning("run failed: its learner died", extra={"run_id": run_id})
                 shutil.rmtree(self._runs / run_id, ignore_errors=True)
+            finish_erasures(self._store, self._home)
         return self._leads
 
     def _start_what_is_due(self) -> None:
@@ -148,7 +150,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     # The terminal sends Ctrl-C to the whole group; the stack decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    store = Store(settings.sqlalchemy_url)
+    store = Store.of(settings)
     learner = Learner(settings, store, _OnRay(settings.ray_address), Metrics())
     try:
         learner.run()

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from core.errors import HoneError
-from deploy.cli import answering, corrections, health, keys, labels, models, teaching, up
+from deploy.cli import answering, corrections, health, keys, labels, models, privacy, quality, reviewing, teaching, up
 from deploy.cli.context import load_settings
 from deploy.cli.show import fail
 
@@ -71,10 +71,17 @@ app.command()(answering.predict)
 app.command()(teaching.evaluate)
 app.command()(answering.correct)
 app.command()(teaching.learn)
+app.command()(reviewing.review)
+app.command()(quality.annotators)
+app.command()(quality.accuracy)
+app.command()(quality.audit)
+app.add_typer(quality.quarantine, name="quarantine")
 app.add_typer(corrections.app, name="corrections")
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(privacy.app, name="privacy")
+app.add_typer(privacy.trail_app, name="trail")
 app.command()(health.status)
 app.command()(health.doctor)
 

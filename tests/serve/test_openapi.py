@@ -38,6 +38,12 @@ OPERATIONS = {
     ("post", "/v1/models/{version}/challenge"),
     ("get", "/v1/model"),
     ("post", "/v1/withdraw"),
+    ("post", "/v1/erasures"),
+    ("get", "/v1/erasures"),
+    ("get", "/v1/erasures/{erasure_id}"),
+    ("post", "/v1/subjects/export"),
+    ("get", "/v1/trail"),
+    ("get", "/v1/trail/verify"),
     ("post", "/"),
     ("post", "/hf"),
     ("post", "/predict"),
@@ -57,7 +63,7 @@ OPERATIONS = {
     ("post", "/label-studio/predict"),
     ("post", "/label-studio/webhook"),
 }
-PARAMETERS = {"{version}": "v1", "{correction_id}": "c_1", "{run_id}": "r_1", "{model}": "hone"}
+PARAMETERS = {"{version}": "v1", "{correction_id}": "c_1", "{run_id}": "r_1", "{erasure_id}": "e_1", "{model}": "hone"}
 # Their answers are not JSON.
 PLAIN = {"/metrics", "/health", "/v1/corrections/export"}
 

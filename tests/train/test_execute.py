@@ -14,11 +14,13 @@ from core.bundle import HEAD, read_manifest, verify
 from core.classifier import Classifier
 from core.errors import DataError, RunCancelled, StoreUnavailable
 from core.metrics import Metrics
+from core.privacy_bodies import ErasureRequest
 from core.registry import Registry
 from core.schemas import CorrectionRequest, RunAnswer
 from core.settings import Settings
 from core.telemetry import configure_logging
 from core.text import split_of, text_key
+from feedback.erasing import erase
 from feedback.runs import RunEnd
 from feedback.snapshot import Snapshot
 from feedback.store import Store
@@ -368,4 +370,19 @@ def test_a_run_given_up_by_another_learner_registers_nothing(bench: Bench) -> No
     run = bench.run(fit)
     assert (run.state, run.error) == ("failed", "its learner died")
     assert bench.registry.versions() == ["v1"]
+    bench.check_sound()
+
+
+def test_a_run_that_may_have_seen_what_was_erased_registers_nothing(bench: Bench) -> None:
+    bench.store.add_correction(CorrectionRequest(text=_TEXT, label="negative"))
+
+    def erased_meanwhile(job: FitJob) -> Path:
+        erase(bench.store, bench.settings, ErasureRequest(text=_TEXT), "test")
+        return fit_well(job)
+
+    run = bench.run(erased_meanwhile)
+    assert (run.state, run.version) == ("cancelled", None)
+    assert bench.registry.versions() == ["v1"]
+    kept = b"".join(path.read_bytes() for path in bench.settings.home.snapshots.rglob("*") if path.is_file())
+    assert _TEXT.encode() not in kept
     bench.check_sound()
