@@ -83,6 +83,9 @@ async def test_what_was_answered_is_kept(service: Service) -> None:
         "model_version": "v1",
         "source": "head",
         "metadata": {"shop": "north", "seen": [1, None]},
+        "subject": None,
+        "text_kept": "full",
+        "sample_ratio": 1.0,
     }
     assert timedelta(0) <= record.created_at - before < timedelta(minutes=1)
     assert service.value("hone_log_rows_total", outcome="written") == 1.0
