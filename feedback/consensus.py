@@ -19,6 +19,8 @@ from feedback.dawid_skene import Fit, Prior, VoteArrays, fit
 
 ANONYMOUS = ""
 """The name under which votes count that came without one."""
+MODEL = "\0model"
+"""The name of a model that votes; no annotator can have it, and it is judged like one but not listed."""
 _PRIOR = Prior()
 
 
@@ -105,7 +107,7 @@ def find_consensus(votes: Sequence[Vote], known: Mapping[str, str]) -> Consensus
     """Return the consensus of ``votes``, one per annotator and text; ``known`` are labels of held-out texts by their keys."""
     groups = {key: group for key, group in _by_text(votes).items() if len(group) > 1 or key in known}
     fitted, judges = _fit(groups, known) if groups else (None, {})
-    cast = Counter(vote.annotator for vote in votes)
+    cast = Counter(vote.annotator for vote in votes if vote.annotator != MODEL)
     found = [_reliability(who, count, *judges.get(who, (0.0, 0.0))) for who, count in cast.items()]
     return Consensus(tuple(sorted(found, key=lambda item: (-item.accuracy, item.annotator))), fitted)
 

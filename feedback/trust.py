@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.schemas import CorrectionKind
-from feedback.consensus import Consensus, Vote, find_consensus
+from feedback.consensus import MODEL, Consensus, Vote, find_consensus
 from feedback.corrections import TrainingCorrection
 from feedback.suspicion import Evidence, Limits, Suspicions, find_suspicions
 
@@ -44,7 +44,7 @@ def trust(
         limits: where suspicion begins.
         standing: what people decided; a released vote is learned from, an upheld suspicion stands.
     """
-    consensus = find_consensus(votes, known)
+    consensus = find_consensus([*votes, *_casting_votes(votes, evidence, limits)], known)
     believed = [vote for vote in votes if vote.sequence not in standing.upheld]
     found = find_suspicions(believed, evidence, known, consensus, limits)
     suspicions = {sequence: reasons for sequence, reasons in found.items() if sequence not in standing.released}
@@ -56,6 +56,23 @@ def trust(
             supporters.setdefault(vote.text_key, []).append(vote)
     corrections = sorted((_merged(group) for group in supporters.values()), key=lambda correction: correction.sequence)
     return Trusted(tuple(corrections), suspicions, consensus)
+
+
+def _casting_votes(votes: Sequence[Vote], evidence: Mapping[int, Evidence], limits: Limits) -> list[Vote]:
+    """Return a vote of the model on each text of which annotators differ and it is sure: it tells who of them is right.
+
+    Without it one who speaks of more texts than all others together would decide who is reliable. Where nobody differs it has
+    no vote, since whoever corrects a model differs from it.
+    """
+    groups: dict[str, list[Vote]] = {}
+    for vote in votes:
+        groups.setdefault(vote.text_key, []).append(vote)
+    found = []
+    for group in groups.values():
+        said = next((evidence[vote.sequence] for vote in group if vote.sequence in evidence), None)
+        if said is not None and said.score >= limits.model_score and len({vote.label for vote in group}) > 1:
+            found.append(replace(group[0], label=said.label, annotator=MODEL))
+    return found
 
 
 def _merged(group: Sequence[Vote]) -> TrainingCorrection:

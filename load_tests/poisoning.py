@@ -118,7 +118,8 @@ def main() -> None:
                     f"{name:<12} seed {seed}: {outcome.wrong_before_ratio:.1%} wrong as sent; learned {outcome.learned}, "
                     f"{outcome.wrong_ratio:.1%} of them wrong; most reliable first: {', '.join(outcome.ranking)}"
                 )
-                if outcome.wrong_ratio > MOST_WRONG_RATIO or outcome.ranking[-1] != HOSTILE:
+                too_many = name == "shared" and outcome.wrong_ratio > MOST_WRONG_RATIO
+                if too_many or outcome.ranking[-1] != HOSTILE:
                     missed.append(name)
     if missed:
         raise SystemExit(f"above {MOST_WRONG_RATIO:.0%} wrong, or the hostile one not last: {', '.join(dict.fromkeys(missed))}")

@@ -107,3 +107,18 @@ def test_what_people_decided_stands() -> None:
     assert rules(released) == {}
     upheld = trust(votes, {}, {}, _LIMITS, Standing(upheld={2}))
     assert learned(upheld) == {"a": "x"}
+
+
+def test_one_who_says_more_than_all_others_does_not_decide_who_is_right() -> None:
+    """Each honest annotator shares texts with the hostile one alone; where they differ, a sure model tells who is right."""
+    votes: list[Vote] = []
+    evidence: dict[int, Evidence] = {}
+    for number in range(90):
+        text, right, wrong = f"t{number}", "xy"[number % 2], "yx"[number % 2]
+        votes += [vote(2 * number, text, right, ("ann", "ben", "cid")[number // 30]), vote(2 * number + 1, text, wrong, "eve")]
+        if number % 3 == 0:
+            evidence |= {2 * number: Evidence("v1", right, 0.97), 2 * number + 1: Evidence("v1", right, 0.97)}
+    trusted = trust(votes, {}, evidence, _LIMITS)
+    assert [item.annotator for item in trusted.consensus.reliabilities][-1] == "eve"
+    assert len(trusted.consensus.reliabilities) == 4
+    assert learned(trusted) == {f"t{number}": "xy"[number % 2] for number in range(90)}
