@@ -1,7 +1,8 @@
 """One hostile annotator against three honest ones on SST-2: ``python -m load_tests.poisoning [--home FOLDER]``.
 
 The honest ones are wrong in one vote of ten. The hostile one says the opposite of the truth, of ten times as many texts as each
-of the others. Three layouts: the honest ones share their texts, share half of them, or each has texts of their own.
+of the others. Three layouts: the honest ones share their texts, share half of them, or each has texts of their own. The
+bar is for the first: what one person alone says of a text is as wrong as that person, unless a model is sure of it.
 """
 
 from __future__ import annotations
