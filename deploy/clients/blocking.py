@@ -11,23 +11,13 @@ from typing import Literal, Self, Unpack
 import httpx
 
 from core.errors import InputError
-from core.schemas import (
-    LIVE_STATES,
-    CorrectionAnswer,
-    CorrectionsAnswer,
-    PredictionAnswer,
-    RunAnswer,
-)
+from core.schemas import LIVE_STATES, CorrectionAnswer, CorrectionsAnswer, PredictionAnswer, RunAnswer
 from deploy.clients import calls
 from deploy.clients.answers import conclude
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
-from deploy.clients.connection import DEFAULT_URL, Connection
+from deploy.clients.connection import DEFAULT_URL, LOOK_EVERY_S, LOOK_TIMEOUT_S, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
 from serve.answers import AliasesAnswer, ModelAnswer, ModelSummary, StatusAnswer
-
-# To find out whether anything is there.
-_LOOK_TIMEOUT_S = 2.0
-_LOOK_EVERY_S = 0.3
 
 
 class Client:
@@ -133,7 +123,7 @@ class Client:
         """Return a run once it has ended, or after ``timeout_s`` as it then stands."""
         deadline = monotonic() + timeout_s
         while (run := self.run(run_id)).state in LIVE_STATES and monotonic() < deadline:
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)
         return run
 
     def status(self) -> StatusAnswer:
@@ -151,7 +141,7 @@ class Client:
 
     def _look(self, path: str) -> bool:
         try:
-            return (self._http.get(path, timeout=_LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
+            return (self._http.get(path, timeout=LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
