@@ -54,9 +54,10 @@ class OnnxEncoder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = thread_count(threads)
         options.inter_op_num_threads = 1
-        # Spinning would answer a lone text on idle cores in two thirds of the time. Where the HTTP side wants the cores as well
-        # it starves the very thread that is waited for: under overload 0.1 s of waiting grew to more than 1 s.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Within a batch the threads spin: to wake them for each of its many small steps costs a lone text half its time again.
+        # Between batches they must not, they would take the cores from the HTTP side.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         # By digest and longest text; those that were read for it, so that the next head of this encoder need not read them.
         self.tokenizers: dict[tuple[str, int], Tokenizer] = {}
