@@ -18,7 +18,7 @@ from time import perf_counter
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.bundle import TOKENIZER, Manifest, Variant
+from core.bundle import TOKENIZER, EncoderSpec, Manifest, Variant
 from core.encoder import OnnxEncoder, Provider, load_tokenizer, thread_count
 from core.home import write_atomically
 
@@ -68,16 +68,16 @@ def choose_engine(folder: Path, manifest: Manifest, *, threads: int = 0, cache: 
     if spec is None:
         return None
     judged = _Candidate(variant=spec.serving, provider="cpu")
-    candidates = _candidates(manifest)
+    candidates = _candidates(spec)
     if cache is None or len(candidates) == 1 or not manifest.probes:
         why = "the only variant that agrees with torch" if len(candidates) == 1 else "the variant the version was judged with"
         return _choice(judged, {}, why, threads)
-    path = cache / "engines" / f"{_fingerprint(manifest, threads)}.json"
+    path = cache / "engines" / f"{_fingerprint(manifest, spec, threads)}.json"
     try:
         return EngineChoice.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         pass  # not measured here yet, or by a release that wrote it otherwise
-    choice = _decide(judged, _measure(folder, manifest, candidates, threads), threads)
+    choice = _decide(judged, _measure(folder, manifest, spec, candidates, threads), threads)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, choice.model_dump_json().encode())
@@ -86,10 +86,8 @@ def choose_engine(folder: Path, manifest: Manifest, *, threads: int = 0, cache: 
     return choice
 
 
-def _candidates(manifest: Manifest) -> list[_Candidate]:
+def _candidates(spec: EncoderSpec) -> list[_Candidate]:
     """Return what may answer: the judged variant, and fp32, which equals torch; on a GPU too, where there is one."""
-    spec = manifest.encoder
-    assert spec is not None  # noqa: S101 - asked for bundles with an encoder only
     variants: list[Variant] = [spec.serving] if spec.serving == "fp32" else [spec.serving, "fp32"]
     found = [_Candidate(variant=variant, provider="cpu") for variant in variants]
     if "CUDAExecutionProvider" in ort.get_available_providers() and any(Path("/dev").glob("nvidia[0-9]*")):
@@ -97,10 +95,10 @@ def _candidates(manifest: Manifest) -> list[_Candidate]:
     return found
 
 
-def _measure(folder: Path, manifest: Manifest, candidates: Sequence[_Candidate], threads: int) -> dict[str, float]:
+def _measure(
+    folder: Path, manifest: Manifest, spec: EncoderSpec, candidates: Sequence[_Candidate], threads: int
+) -> dict[str, float]:
     """Return texts per second by candidate, medians of rounds in which they take turns; what does not run is left out."""
-    spec = manifest.encoder
-    assert spec is not None  # noqa: S101
     tokenizer = load_tokenizer(folder / TOKENIZER, max_tokens=spec.max_tokens)
     ids = [encoding.ids for encoding in tokenizer.encode_batch([probe.text for probe in manifest.probes])]
     batch = sorted((ids * _BATCH_TEXTS)[:_BATCH_TEXTS], key=len)
@@ -148,10 +146,8 @@ def _choice(candidate: _Candidate, texts_per_s: dict[str, float], reason: str, t
     )
 
 
-def _fingerprint(manifest: Manifest, threads: int) -> str:
+def _fingerprint(manifest: Manifest, spec: EncoderSpec, threads: int) -> str:
     """Return what a measurement holds for: these engine files on this kind of processor, with this many threads."""
-    spec = manifest.encoder
-    assert spec is not None  # noqa: S101
     files = [manifest.files.get(name, "") for name in sorted(spec.variants.values())]
     parts = [*files, spec.serving, _processor(), str(thread_count(threads)), ort.__version__]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

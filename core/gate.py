@@ -100,49 +100,14 @@ def decide(
         champion: the version compared with.
         limits: the settings of the gate.
     """
-    rows = len(holdout.truth)
-    better, worse = holdout.flips
-    gain = (better - worse) / rows if rows else 0.0
-    fixed, broken = corrections.flips
-    level = limits.alpha / 2
-    chance, chance_fixed = mcnemar(better, worse), mcnemar(fixed, broken)
-    flip_ratio = worse / rows if rows else 0.0
     rules = [
-        _rows(rows, limits),
+        _rows(len(holdout.truth), limits),
         _parity(parity_ratio, limits),
-        Rule(
-            name="accuracy_loss",
-            value=-gain,
-            limit=limits.max_loss_ratio,
-            kind="required",
-            passed=-gain <= limits.max_loss_ratio,
-            why=f"of {rows} holdout rows it puts {better} right and {worse} wrong: {gain * 100:+.2f} points",
-        ),
+        _accuracy_loss(holdout, limits),
         _class_floor(holdout, labels, limits),
-        Rule(
-            name="negative_flips",
-            value=flip_ratio,
-            limit=limits.max_negative_flip_ratio,
-            kind="required",
-            passed=flip_ratio <= limits.max_negative_flip_ratio,
-            why=f"{worse} of {rows} rows that were right turn wrong",
-        ),
-        Rule(
-            name="holdout_gain",
-            value=chance,
-            limit=level,
-            kind="evidence",
-            passed=chance <= level,
-            why=f"chance of {better} against {worse} or better between equal models (exact McNemar)",
-        ),
-        Rule(
-            name="corrections_fixed",
-            value=chance_fixed,
-            limit=level,
-            kind="evidence",
-            passed=chance_fixed <= level,
-            why=f"of {len(corrections.truth)} corrections new to the champion it puts {fixed} right and {broken} wrong",
-        ),
+        _negative_flips(holdout, limits),
+        _holdout_gain(holdout, limits),
+        _corrections_fixed(corrections, limits),
     ]
     return _conclude(rules, champion)
 
@@ -171,6 +136,38 @@ def _parity(ratio: float, limits: GateLimits) -> Rule:
     limit = limits.min_parity_ratio
     why = "share of rows on which the exported engine gives the label torch gives"
     return Rule(name="parity", value=ratio, limit=limit, kind="required", passed=ratio >= limit, why=why)
+
+
+def _accuracy_loss(holdout: Answers, limits: GateLimits) -> Rule:
+    rows = len(holdout.truth)
+    better, worse = holdout.flips
+    gain = (better - worse) / rows if rows else 0.0
+    limit = limits.max_loss_ratio
+    why = f"of {rows} holdout rows it puts {better} right and {worse} wrong: {gain * 100:+.2f} points"
+    return Rule(name="accuracy_loss", value=-gain, limit=limit, kind="required", passed=-gain <= limit, why=why)
+
+
+def _negative_flips(holdout: Answers, limits: GateLimits) -> Rule:
+    rows = len(holdout.truth)
+    _, worse = holdout.flips
+    ratio = worse / rows if rows else 0.0
+    limit = limits.max_negative_flip_ratio
+    why = f"{worse} of {rows} rows that were right turn wrong"
+    return Rule(name="negative_flips", value=ratio, limit=limit, kind="required", passed=ratio <= limit, why=why)
+
+
+def _holdout_gain(holdout: Answers, limits: GateLimits) -> Rule:
+    better, worse = holdout.flips
+    chance, level = mcnemar(better, worse), limits.alpha / 2
+    why = f"chance of {better} against {worse} or better between equal models (exact McNemar)"
+    return Rule(name="holdout_gain", value=chance, limit=level, kind="evidence", passed=chance <= level, why=why)
+
+
+def _corrections_fixed(corrections: Answers, limits: GateLimits) -> Rule:
+    fixed, broken = corrections.flips
+    chance, level = mcnemar(fixed, broken), limits.alpha / 2
+    why = f"of {len(corrections.truth)} corrections new to the champion it puts {fixed} right and {broken} wrong"
+    return Rule(name="corrections_fixed", value=chance, limit=level, kind="evidence", passed=chance <= level, why=why)
 
 
 def _class_floor(holdout: Answers, labels: list[str], limits: GateLimits) -> Rule:

@@ -22,10 +22,12 @@ _BLOCK_TAGS = frozenset({"br", "p", "div", "li", "ul", "ol", "tr", "td", "th", "
 # Not the standard library's parser: 20,000 characters of "<a <a …" cost it seconds, and what it makes of a broken tag differs
 # between patch releases of Python, so that a text's split would too. These patterns are linear: a tag may hold "<" only between
 # quotes, so past any "<" at most two attempts to find a tag's end go on, one within each kind of quote.
-_ATTRIBUTES = r"""(?:[^<>"']++|"[^"]*+"|'[^']*+')*+"""
+# Groups are repeated without the possessive "*+": Python before 3.11.5 (gh-106052) loses its place there. What follows a group
+# here can never stand where an earlier turn of it began, so the two match alike.
+_ATTRIBUTES = r"""(?:[^<>"']|"[^"]*+"|'[^']*+')*"""
 _MARKUP = re.compile(
-    rf"""<!--(?:(?!<!--|-->).)*+-->
-    | <(?P<silent>script|style)(?![^\s/>]){_ATTRIBUTES}(?<!/)>(?:(?!</(?P=silent)).)*+(?:</(?P=silent)[^<>]*>?)?
+    rf"""<!--(?:(?!<!--|-->).)*-->
+    | <(?P<silent>script|style)(?![^\s/>]){_ATTRIBUTES}(?<!/)>(?:(?!</(?P=silent)).)*(?:</(?P=silent)[^<>]*>?)?
     | </?(?P<tag>[a-z][^\s<>/"']*+){_ATTRIBUTES}>
     | </?(?P<broken>[a-z][^\s<>/"']*+)[^<>]*+>
     | <[!?][^<>]*+>""",

@@ -107,7 +107,9 @@ def _errors_page() -> str:
         "core/errors.py",
         'Every error answer has one shape: `{"error": sentence, "code": one of these, "details": facts, "request_id": id}`. '
         "Codes are stable; sentences may change. On the command line the sentence goes to standard error and the exit code is "
-        "1 (2 for wrong usage).",
+        "1 (2 for wrong usage). One answer has another shape: what never becomes a request, because its head is not HTTP, too "
+        "large or too slow, is answered by HAProxy itself, where that stands before the replicas, with 400 or 408 and a page "
+        "of its own.",
         _table(("code", "HTTP status", "meaning"), rows),
     )
 

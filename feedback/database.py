@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from filelock import FileLock
-from sqlalchemy import Connection, Engine, Table, func, inspect, select, text
+from sqlalchemy import Connection, DateTime, Engine, Table, func, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.discretion import AS_SENT, Discretion
@@ -146,9 +146,7 @@ def keep_order(connection: Connection) -> None:
 def clock(connection: Connection) -> datetime:
     """Return the time all users of this database agree on: its own where it is a server, else this machine's."""
     if connection.dialect.name == "postgresql":
-        moment = connection.execute(select(func.clock_timestamp())).scalar_one()
-        assert isinstance(moment, datetime)  # noqa: S101 - tells the type checker what PostgreSQL promises
-        return moment
+        return connection.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
     return now()
 
 

@@ -133,7 +133,7 @@ class PredictionLog:
             work()
         except Exception as error:
             # No traceback: an error's message may quote what was being kept.
-            _logger.error("keeping %d predictions failed: %s", rows, type(error).__name__)  # noqa: TRY400
+            _logger.error("keeping %d predictions failed: %s", rows, type(error).__name__)  # noqa: TRY400 - no traceback, see above
             self._count("dropped", rows)
 
     def _count(self, kind: LogEvent, rows: int) -> None:

@@ -102,26 +102,32 @@ def run_steps(server: Server, bodies: Path, steps: Sequence[Step]) -> dict[str, 
     shown = []
     for step in steps:
         load = Load(bodies, step.connections, step.duration_s, warmup_s=0.0, headers=server.headers)
-        summary = drive(server.url, load)
-        statuses: dict[str, int] = summary["by_status"]
-        shown.append(
-            {
-                "connections": step.connections,
-                "requests": sum(statuses.values()),
-                "failed": sum(count for status, count in statuses.items() if status != "200"),
-                "latency_ms": summary["latency_ms"],
-                "replicas": watch.seen[-1][1],
-                "followed": watch.seen[-1][1] in step.replicas,
-            }
-        )
+        shown.append(account(step, drive(server.url, load), watch.seen[-1][1]))
     watch.end()
+    return conclude(shown, watch.seen) | {"settings": SETTINGS}
+
+
+def account(step: Step, summary: dict[str, Any], replicas: int) -> dict[str, Any]:
+    """Return what ``step`` came to, by the generator's ``summary`` and how many ``replicas`` served at its end."""
+    statuses: dict[str, int] = summary["by_status"]
+    return {
+        "connections": step.connections,
+        "requests": sum(statuses.values()),
+        "failed": sum(count for status, count in statuses.items() if status != "200"),
+        "latency_ms": summary["latency_ms"],
+        "replicas": replicas,
+        "followed": replicas in step.replicas,
+    }
+
+
+def conclude(shown: Sequence[dict[str, Any]], seen: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """Return the sum of the steps, and when replicas came and went; one step that they did not follow is one too many."""
     return {
         "requests": sum(int(step["requests"]) for step in shown),
         "failed": sum(int(step["failed"]) for step in shown),
         "followed": all(step["followed"] for step in shown),
-        "steps": shown,
-        "changes": [now for before, now in pairwise(watch.seen) if before[1] != now[1]],
-        "settings": SETTINGS,
+        "steps": list(shown),
+        "changes": [now for before, now in pairwise(seen) if before[1] != now[1]],
     }
 
 

@@ -14,8 +14,11 @@ from core.errors import DeadlineExceeded, Overloaded
 
 # Arrivals outrun answers when they are more by a tenth and by 16 texts, in two windows on end. Callers that wait for their
 # answers cannot do that while they are 32 or fewer, since no more than that can be under way; more of them do when all start at
-# once, but that fills one window only.
+# once, but that fills one window only. A window is long enough for 48 arrivals, or a slow engine would never be outrun by 16.
+# Two windows also tell that it is over: in one alone a batch may end that others had been waiting for.
 _WINDOW_S = 0.15
+_LONGEST_WINDOW_S = 1.0
+_WINDOW_TEXTS = 48
 _OUTRUN_RATIO = 1.1
 _OUTRUN_TEXTS = 16
 _WINDOWS = 2
@@ -44,12 +47,13 @@ class Admission:
         self._window_start = -math.inf
         self._arrived = 0
         self._answered = 0
-        self._outrun = 0
+        self._overloaded = False
+        self._against = 0
 
     @property
     def overloaded(self) -> bool:
         """Whether arrivals have been outrunning answers."""
-        return self._outrun >= _WINDOWS
+        return self._overloaded
 
     def wait_s(self, texts: int) -> float:
         """Return how long ``texts`` of them take the engine, by its recent pace."""
@@ -98,8 +102,10 @@ class Admission:
 
     def _roll(self, now: float) -> None:
         age_s = now - self._window_start
-        if age_s < _WINDOW_S:
+        if age_s < _WINDOW_S or (age_s < _LONGEST_WINDOW_S and self._arrived < _WINDOW_TEXTS):
             return
-        outrun = age_s < 2 * _WINDOW_S and self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_TEXTS)
-        self._outrun = self._outrun + 1 if outrun else 0
+        outrun = self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_TEXTS)
+        self._against = self._against + 1 if outrun != self._overloaded else 0
+        if self._against >= _WINDOWS or (not outrun and age_s >= _WINDOWS * _LONGEST_WINDOW_S):
+            self._overloaded, self._against = outrun, 0
         self._window_start, self._arrived, self._answered = now, 0, 0

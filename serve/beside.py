@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 from core.errors import BundleError
 from serve.probation import Spoken
@@ -47,6 +47,9 @@ class SideProcess:
             },
             encoding="utf-8",
         )
+        # Both are there: they were asked for as pipes.
+        self._questions = cast("IO[str]", self._process.stdin)
+        self._answers = cast("IO[str]", self._process.stdout)
 
     def load(self, *, threads: int, cache: Path, timeout_s: float) -> None:
         """Return when the bundles are loaded and verified there.
@@ -82,13 +85,12 @@ class SideProcess:
         """End the process and let go of it; may be called twice."""
         self._process.kill()
         self._process.wait(timeout=_END_S)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                # What was being written to it when it died stays unwritten.
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
+        for pipe in (self._questions, self._answers):
+            # What was being written to it when it died stays unwritten.
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
 
     def __enter__(self) -> SideProcess:
         return self
@@ -108,11 +110,9 @@ class SideProcess:
         watch.start()
         line = ""
         try:
-            assert self._process.stdin is not None  # noqa: S101 - both are pipes; for the type checker
-            assert self._process.stdout is not None  # noqa: S101
-            self._process.stdin.write(json.dumps(question) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self._questions.write(json.dumps(question) + "\n")
+            self._questions.flush()
+            line = self._answers.readline()
         except (OSError, ValueError):
             line = ""
         finally:

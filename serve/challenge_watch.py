@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
 from core.errors import HoneError
 from core.registry import Aliases, Registry
 from core.settings import Settings
 from serve.comparing import Comparison, Side
+from serve.following import follow
 from serve.probation import Tally
 from serve.probation_watch import limits_of, side_settings
 from serve.rollout_book import RolloutBook
 from serve.slot import Challenge, Loaded, ModelSlot
 from serve.swap import ChampionWatcher, reason_of
-
-_logger = logging.getLogger("hone.serve")
 
 
 class ChallengeWatch:
@@ -35,13 +33,7 @@ class ChallengeWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
-            while True:
-                try:
-                    await self.look()
-                except Exception:
-                    # Whatever it was, the next look may go better.
-                    _logger.exception("following the challenger failed")
-                await self._pause()
+            await follow(self.look, self._pause, "following the challenger failed")
         finally:
             self._end()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 from core.errors import KeysDamaged
 from core.keys import KeySet, read_keys
+from serve.following import follow
 
 POLL_S = 0.4
 
@@ -44,13 +46,7 @@ class KeyWatcher:
 
     async def run(self) -> None:
         """Follow the file until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.look)
-            except Exception:
-                # Whatever it was, without a next look no key could be revoked any more.
-                _logger.exception("following the API keys failed")
-            await asyncio.sleep(POLL_S)
+        await follow(partial(asyncio.to_thread, self.look), partial(asyncio.sleep, POLL_S), "following the API keys failed")
 
 
 def _mark(path: Path) -> tuple[int, ...]:

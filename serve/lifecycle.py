@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from serve.heartbeat import Heartbeat
+from serve.memory import map_large_blocks
 from serve.parts import Parts
 
 _logger = logging.getLogger("hone.serve")
@@ -19,6 +20,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
 
     The block begins before a model is loaded: the readiness route says when one is.
     """
+    map_large_blocks()
     parts.batcher.start()
     heartbeat = Heartbeat(parts)
     tasks = [asyncio.create_task(work) for work in (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run())]

@@ -19,6 +19,9 @@ _ENGINE_FACTOR = 2.5
 _HEAD_FACTOR = 2.0
 # Python, numpy and ONNX Runtime before anything is loaded.
 _RUNTIME_BYTES = 80_000_000
+# malloc.h: what mallopt calls the size from which a block is mapped from the system and unmapped when freed.
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK_BYTES = 1_048_576
 # Dictionaries of strings against the JSON they were read from.
 _JSON_FACTOR = 8.0
 
@@ -73,6 +76,17 @@ def side_bytes(bundles: Sequence[tuple[Path, Manifest]]) -> int:
 def available_bytes(root: Path = Path("/")) -> int:
     """Return the bytes a process may still take: what the machine has left, or the control group if that is less."""
     return min([psutil.virtual_memory().available, *_left_in_groups(root)])
+
+
+def map_large_blocks() -> None:
+    """Have every large block of this process be returned to the system as soon as it is freed; only glibc knows how.
+
+    By itself glibc raises the size from which it does so to that of the largest block freed so far, up to 32 MB. What models
+    took that were loaded on threads would then stay with the process, once for each of glibc's arenas, of which there are
+    eight per core; :func:`give_back` does not reach it.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def give_back() -> None:

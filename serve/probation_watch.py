@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from functools import partial
 
 from core.errors import HoneError
 from core.registry import Move, Registry
 from core.schemas import now
 from core.settings import Settings
 from serve.comparing import Comparison, Side, SideSettings
+from serve.following import follow
 from serve.memory import give_back
 from serve.probation import PROBATION, Finding, Limits, Tally, overruled
 from serve.rollout_book import RolloutBook
@@ -70,13 +72,8 @@ class ProbationWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
-            while True:
-                try:
-                    await self.look()
-                except Exception:
-                    # Whatever it was, the next look may go better, and without one no version would be taken back.
-                    _logger.exception("the watch over a new version failed")
-                await asyncio.sleep(self._settings.swap_poll_s)
+            pause = partial(asyncio.sleep, self._settings.swap_poll_s)
+            await follow(self.look, pause, "the watch over a new version failed")
         finally:
             self._end()
 

@@ -6,25 +6,13 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
-from core.bundle import CARD
 from core.engines import choose_engine
-from core.errors import HoneError
-from core.registry import Aliases, Registry
-from core.rollouts import Rollouts
-from serve.answers import (
-    AliasesAnswer,
-    EncoderSummary,
-    ModelAnswer,
-    ModelsAnswer,
-    ModelSummary,
-    MoveRequest,
-    PromoteRequest,
-    ServingAnswer,
-    Verdict,
-)
+from core.registry import Aliases
+from serve.answers import AliasesAnswer, ModelAnswer, ModelsAnswer, MoveRequest, PromoteRequest, ServingAnswer
 from serve.openapi import ERRORS, takes
 from serve.parsing import read_json
 from serve.parts import Parts
+from serve.registry_view import list_versions, show_version
 
 _SHOWN = 200
 
@@ -41,12 +29,19 @@ def models_router(parts: Parts) -> APIRouter:
     @router.get("/v1/models")
     async def list_models() -> ModelsAnswer:
         """List the newest 200 versions, newest first."""
-        return await asyncio.to_thread(_list, parts.registry)
+        return await asyncio.to_thread(list_versions, parts.registry, _SHOWN)
 
     @router.get("/v1/models/{version}")
     async def show_model(version: str) -> ModelAnswer:
         """Show one version, by its name or by an alias: what it is, how good, what the gate said, its card."""
-        return await asyncio.to_thread(_show, parts.registry, parts.rollouts, version)
+        return await asyncio.to_thread(show_version, parts.registry, version)
+
+    _add_moves(router, parts)
+    return router
+
+
+def _add_moves(router: APIRouter, parts: Parts) -> None:
+    """Add the routes that say which version answers."""
 
     @router.post("/v1/models/{version}/promote", openapi_extra=takes(PromoteRequest))
     async def promote(version: str, request: Request) -> AliasesAnswer:
@@ -80,8 +75,6 @@ def models_router(parts: Parts) -> APIRouter:
         parts.watcher.nudge()
         return _aliases(aliases)
 
-    return router
-
 
 def _serving(parts: Parts) -> ServingAnswer:
     loaded = parts.slot.require()
@@ -98,55 +91,6 @@ def _serving(parts: Parts) -> ServingAnswer:
         batch_max_texts=settings.batch_max_texts,
         batch_max_tokens=settings.batch_max_tokens,
     )
-
-
-def _list(registry: Registry) -> ModelsAnswer:
-    aliases = registry.aliases()
-    newest = registry.versions()[: -_SHOWN - 1 : -1]
-    return ModelsAnswer(models=[_summary(registry, version, _names(aliases, version)) for version in newest])
-
-
-def _summary(registry: Registry, version: str, names: list[str]) -> ModelSummary:
-    try:
-        manifest = registry.manifest(version)
-        decision = registry.decision(version)
-    except HoneError as error:
-        return ModelSummary(version=version, aliases=names, problem=error.message)
-    return ModelSummary(
-        version=version,
-        aliases=names,
-        created_at=manifest.created_at,
-        speed=manifest.lineage.speed,
-        features=manifest.features,
-        parent=manifest.lineage.parent,
-        labels=len(manifest.labels),
-        metrics=manifest.metrics,
-        gate=Verdict(promote=decision.promote, summary=decision.summary) if decision else None,
-    )
-
-
-def _show(registry: Registry, rollouts: Rollouts, name: str) -> ModelAnswer:
-    version = registry.resolve(name)
-    manifest = registry.manifest(version)
-    encoder = manifest.encoder
-    card = registry.path(version) / CARD
-    # The probes stay inside: they are texts, and somebody wrote them.
-    return ModelAnswer(
-        version=version,
-        aliases=_names(registry.aliases(), version),
-        encoder=EncoderSummary(**encoder.model_dump(include=set(EncoderSummary.model_fields))) if encoder else None,
-        decision=registry.decision(version),
-        card=card.read_text(encoding="utf-8") if card.is_file() else None,
-        rollouts=rollouts.latest(version=version),
-        **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
-    )
-
-
-_FROM_MANIFEST = ("created_at", "labels", "features", "ngrams", "text", "temperature", "metrics", "parity", "lineage")
-
-
-def _names(aliases: Aliases, version: str) -> list[str]:
-    return [alias for alias, named in aliases.model_dump().items() if named == version]
 
 
 def _aliases(aliases: Aliases) -> AliasesAnswer:

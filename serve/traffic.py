@@ -48,8 +48,8 @@ class Traffic:
             raise
         except Exception as error:
             self._metrics.count("hone_version_failures_total", version=loaded.version)
-            # Not its words: a library's error may quote the text.
-            _logger.error("the engine of %s failed: %s", loaded.version, type(error).__name__)  # noqa: TRY400
+            # Neither its words nor its traceback: a library's error may quote the text.
+            _logger.error("the engine of %s failed: %s", loaded.version, type(error).__name__)  # noqa: TRY400 - as said
             stand_in = self._stand_in(loaded) if version is None else None
             if stand_in is None:
                 raise

@@ -145,19 +145,30 @@ def _libraries() -> dict[str, str]:
 
 def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
     """Return the model card as Markdown."""
-    lineage, metrics = manifest.lineage, manifest.metrics
-    encoder = manifest.encoder
+    lineage = manifest.lineage
     lines = [
         "# Model card",
         "",
         f"Classifies text into {len(manifest.labels)} labels by {_words(manifest)}. "
         f"Made {manifest.created_at:%Y-%m-%d %H:%M} UTC at speed `{lineage.speed}`, parent {lineage.parent or 'none'}.",
         "",
+        *_results(manifest, options),
+        *_data(manifest),
+        "## Limits",
+        "",
+        "Probabilities are calibrated on rows like the training data; elsewhere they are guesses.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _results(manifest: Manifest, options: Sequence[OptionReport]) -> list[str]:
+    return [
         "## Results",
         "",
-        f"On {lineage.rows.get('test', 0)} held-out rows that no version was trained on:",
+        f"On {manifest.lineage.rows.get('test', 0)} held-out rows that no version was trained on:",
         "",
-        *(f"- {name}: {value:.4f}" for name, value in metrics.items() if not name.startswith("validation")),
+        *(f"- {name}: {value:.4f}" for name, value in manifest.metrics.items() if not name.startswith("validation")),
         "",
         "On the validation part, which chose among these:",
         "",
@@ -169,6 +180,13 @@ def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
             for o in options
         ),
         "",
+    ]
+
+
+def _data(manifest: Manifest) -> list[str]:
+    """Return what it learned from, and what was done to the encoder for it."""
+    lineage, encoder, parity = manifest.lineage, manifest.encoder, manifest.parity
+    lines = [
         "## Data",
         "",
         f"Rows: {lineage.rows}. Base data set `{lineage.dataset[:12]}`, snapshot `{lineage.snapshot[:12]}`.",
@@ -181,20 +199,13 @@ def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
             f"were added and trained, which left {words.unknown_ratio_after:.1%}.",
             "",
         ]
-    if manifest.parity is not None:
-        parity = manifest.parity
+    if parity is not None:
         lines += [
             f"The served engine gives the label of the unquantised one on {parity.label_agreement_ratio:.2%} of {parity.rows} "
             f"rows; accuracy {parity.accuracy_torch:.4f} before, {parity.accuracy_engine:.4f} served.",
             "",
         ]
-    lines += [
-        "## Limits",
-        "",
-        "Probabilities are calibrated on rows like the training data; elsewhere they are guesses.",
-        "",
-    ]
-    return "\n".join(lines)
+    return lines
 
 
 def _words(manifest: Manifest) -> str:

@@ -84,50 +84,72 @@ def finetune(
         raise ValueError("fine-tuning starts from a head over embeddings")
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
-    linear = nn.Linear(base.hidden, len(head.bias))
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(head.encoder.T))
-        linear.bias.copy_(torch.from_numpy(head.bias))
+    linear = _linear_of(head.encoder, head.bias)
     tokens = token_embeddings(base)
     tokens.weight.requires_grad_(train_embeddings)
-
-    parameters = [p for p in (*base.encoder.parameters(), *linear.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    trainer = _Trainer(base, linear, train, settings)
     lengths = [len(sequence) for sequence in train.ids]
-    steps = settings.epochs * -(-len(lengths) // settings.batch_texts)
-    weights = torch.from_numpy(train.weights / train.weights.mean())
-    labels = torch.from_numpy(train.labels)
 
     # At once, because a run may be stopped at any step.
     base.changed()
     best = _Best()
-    progress = _Progress(steps, settings.budget_s)
     for epoch in range(settings.epochs):
         base.encoder.train()
         for batch in shuffled_batches(lengths, batch_texts=settings.batch_texts, random=random):
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * _warm_up_and_decay(progress.ratio, settings.warmup_ratio)
-            scores = linear(base.encoder(*pad([train.ids[place] for place in batch])))  # (b, c)
-            losses = nn.functional.cross_entropy(
-                scores, labels[batch], reduction="none", label_smoothing=settings.label_smoothing
-            )
-            loss = (losses * weights[batch]).mean()
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            progress.step(len(batch))
-            on_step(Step(progress.ratio, float(loss.detach()), progress.examples_per_s))
-            if progress.ratio >= 1.0:
+            on_step(trainer.step(batch))
+            if trainer.progress.ratio >= 1.0:
                 break
         base.encoder.eval()
         base.changed()
         stops = best.stops(base, linear, _validation_loss(base, linear, validation), epoch, settings.patience_epochs)
-        if stops or progress.ratio >= 1.0:
+        if stops or trainer.progress.ratio >= 1.0:
             break
     best.restore(base, linear)
     tokens.weight.requires_grad_(True)
     base.changed()
+    return _head_of(linear)
+
+
+class _Trainer:
+    """Encoder and head with what a step needs: rows, weights, optimiser, and how far training is."""
+
+    def __init__(self, base: Base, linear: nn.Linear, rows: TokenRows, settings: FinetuneSettings) -> None:
+        self._base, self._linear, self._ids, self._settings = base, linear, rows.ids, settings
+        self._labels = torch.from_numpy(rows.labels)
+        self._weights = torch.from_numpy(rows.weights / rows.weights.mean())
+        self._parameters = [p for p in (*base.encoder.parameters(), *linear.parameters()) if p.requires_grad]
+        self._optimiser = torch.optim.AdamW(
+            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.progress = _Progress(settings.epochs * -(-len(rows.ids) // settings.batch_texts), settings.budget_s)
+
+    def step(self, batch: list[int]) -> Step:
+        """Learn from the rows at ``batch``."""
+        settings = self._settings
+        for group in self._optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _warm_up_and_decay(self.progress.ratio, settings.warmup_ratio)
+        scores = self._linear(self._base.encoder(*pad([self._ids[place] for place in batch])))  # (b, c)
+        losses = nn.functional.cross_entropy(
+            scores, self._labels[batch], reduction="none", label_smoothing=settings.label_smoothing
+        )
+        loss = (losses * self._weights[batch]).mean()
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self.progress.step(len(batch))
+        return Step(self.progress.ratio, float(loss.detach()), self.progress.examples_per_s)
+
+
+def _linear_of(matrix: FloatMatrix, bias: FloatMatrix) -> nn.Linear:
+    linear = nn.Linear(*matrix.shape)
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(matrix.T))
+        linear.bias.copy_(torch.from_numpy(bias))
+    return linear
+
+
+def _head_of(linear: nn.Linear) -> Head:
     matrix = linear.weight.detach().numpy().T
     return Head(np.ascontiguousarray(matrix), None, linear.bias.detach().numpy().copy())
 

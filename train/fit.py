@@ -5,8 +5,8 @@ from __future__ import annotations
 from core.labels import LabelSet
 from core.text import TextSettings
 from feedback.snapshot import Snapshot
-from train.fitter import Clock, Fitted, Fitter
-from train.progress import Stages
+from train.fitter import Fitted, Fitter
+from train.progress import Clock, Stages
 from train.request import FitRequest, Parent, Workplace
 from train.rows import Rows
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,7 @@ from train.export import choose_variant, compare, export_encoder
 from train.finetune import Step, TokenRows, finetune
 from train.head import FeatureRows, fit_head, logits
 from train.measure import summary
-from train.progress import Stages
+from train.progress import Clock, Stages
 from train.request import FitRequest, Parent, Workplace
 from train.rows import Rows, token_limit
 from train.select import HeadRows, Option, OptionReport, add_heads, choose, combine, fit_option, judge
@@ -46,20 +44,6 @@ class Fitted:
     manifest: Manifest
     options: list[OptionReport]
     seconds: dict[str, float]
-
-
-@dataclass
-class Clock:
-    """Seconds spent, by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=time.monotonic)
-
-    def lap(self, name: str) -> None:
-        """Book the time since the last call under ``name``."""
-        now = time.monotonic()
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._since, 2)
-        self._since = now
 
 
 class Fitter:
@@ -306,21 +290,23 @@ class Fitter:
     ) -> tuple[Parity | None, Variant, FloatMatrix]:
         """Return parity, the variant to serve, and its probabilities (n, c) on the test rows."""
         test, scale = self.rows.test, np.float32(chosen.temperature)
-        truth = self.rows.labels[test]
-        by_variant: dict[Variant, FloatMatrix] = {}
-        for variant in ("fp32", "int8"):
-            embeddings = self._embed_test(encoder, variant) if encoder is not None else None
-            by_variant[variant] = logits(head, FeatureRows(embeddings, self.ngram_rows[test])) / scale
-            if encoder is None:
-                return None, "fp32", softmax(by_variant[variant])
+        truth, ngrams = self.rows.labels[test], self.ngram_rows[test]
         if encoder is None:
-            raise RuntimeError("unreachable")
+            return None, "fp32", softmax(logits(head, FeatureRows(None, ngrams)) / scale)
+        variants: tuple[Variant, ...] = ("fp32", "int8")
+        by_variant = {
+            variant: logits(head, FeatureRows(self._embed_test(encoder, variant), ngrams)) / scale for variant in variants
+        }
         gap = encoder.facts.encoder_gap
         parities = {name: compare(by_variant["fp32"], scores, truth, encoder_gap=gap) for name, scores in by_variant.items()}
         serving = choose_variant(parities)
         return parities[serving], serving, softmax(by_variant[serving])
 
     def _embed_test(self, encoder: ExportedEncoder, variant: Variant) -> FloatMatrix:
-        test = self.rows.pick(self.rows.test)
-        report: Callable[[float], None] = lambda share: self.stages.at("measure", share)  # noqa: E731 - one expression
-        return self.cache.embed(encoder, test, max_tokens=self.max_tokens, variant=variant, on_share=report)
+        return self.cache.embed(
+            encoder,
+            self.rows.pick(self.rows.test),
+            max_tokens=self.max_tokens,
+            variant=variant,
+            on_share=lambda share: self.stages.at("measure", share),
+        )

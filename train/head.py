@@ -73,44 +73,18 @@ def fit_head(
         start: a head of the same shape to start from.
         on_step: called with the number of evaluations and the mean loss.
     """
-    n = len(labels)
-    dense, sparse = rows.embeddings, rows.ngrams
-    transposed = None if sparse is None else sparse.T.tocsr()
-    h = 0 if dense is None else dense.shape[1]
-    k = 0 if sparse is None else sparse.shape[1]
-    share = np.full(n, 1.0 / n, np.float32) if weights is None else (weights / weights.sum()).astype(np.float32)
-    penalty = 1.0 / (regularisation * (n if weights is None else float(weights.sum())))
-    place = np.arange(n)
+    loss = _Loss(rows, labels, classes, weights, regularisation)
     steps = 0
 
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal steps
-        matrix = flat.reshape(h + k + 1, classes).astype(np.float32)
-        scores = np.tile(matrix[-1], (n, 1))
-        if dense is not None:
-            scores += dense @ matrix[:h]
-        if sparse is not None:
-            scores += sparse @ matrix[h : h + k]
-        scores -= scores.max(axis=1, keepdims=True)
-        right = scores[place, labels].copy()
-        np.exp(scores, out=scores)
-        totals = scores.sum(axis=1)
-        loss = float(((np.log(totals) - right) * share).sum())
-        scores *= (share / totals)[:, None]
-        scores[place, labels] -= share
-        gradient = np.empty_like(matrix)
-        if dense is not None:
-            gradient[:h] = dense.T @ scores
-        if transposed is not None:
-            gradient[h : h + k] = transposed @ scores
-        gradient[-1] = scores.sum(axis=0)
-        gradient[:-1] += penalty * matrix[:-1]
+        mean, penalty, gradient = loss.at(flat)
         steps += 1
         if on_step is not None:
-            on_step(steps, loss)
-        return loss + 0.5 * penalty * float(np.square(matrix[:-1]).sum()), gradient.astype(np.float64).ravel()
+            on_step(steps, mean)
+        return mean + penalty, gradient
 
-    first = np.zeros((h + k + 1, classes)) if start is None else _stack(start)
+    first = np.zeros((loss.size, classes)) if start is None else _stack(start)
     result = minimize(
         loss_and_gradient,
         first.ravel(),
@@ -118,8 +92,62 @@ def fit_head(
         method="L-BFGS-B",
         options={"maxiter": 300, "maxcor": 10, "ftol": 1e-7, "gtol": 1e-6},
     )
-    matrix = result.x.reshape(h + k + 1, classes).astype(np.float32)
-    return Head(matrix[:h] if h else None, matrix[h : h + k] if k else None, matrix[-1])
+    return loss.head(result.x)
+
+
+class _Loss:
+    """What :func:`fit_head` minimises, as a function of all ``size`` rows of the head: dense (h, c), sparse (k, c), bias."""
+
+    def __init__(
+        self, rows: FeatureRows, labels: IntVector, classes: int, weights: FloatMatrix | None, regularisation: float
+    ) -> None:
+        n = len(labels)
+        self._labels, self._classes = labels, classes
+        self._dense, self._sparse = rows.embeddings, rows.ngrams
+        self._transposed = None if rows.ngrams is None else rows.ngrams.T.tocsr()
+        self._h = 0 if rows.embeddings is None else rows.embeddings.shape[1]
+        self._k = 0 if rows.ngrams is None else rows.ngrams.shape[1]
+        self._share = np.full(n, 1.0 / n, np.float32) if weights is None else (weights / weights.sum()).astype(np.float32)
+        self._penalty = 1.0 / (regularisation * (n if weights is None else float(weights.sum())))
+        self._place = np.arange(n)
+
+    @property
+    def size(self) -> int:
+        return self._h + self._k + 1
+
+    def at(self, flat: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
+        """Return mean loss, penalty, and the gradient of their sum."""
+        h, k, share = self._h, self._k, self._share
+        matrix = self._matrix(flat)
+        scores = np.tile(matrix[-1], (len(self._labels), 1))
+        if self._dense is not None:
+            scores += self._dense @ matrix[:h]
+        if self._sparse is not None:
+            scores += self._sparse @ matrix[h : h + k]
+        scores -= scores.max(axis=1, keepdims=True)
+        right = scores[self._place, self._labels].copy()
+        np.exp(scores, out=scores)
+        totals = scores.sum(axis=1)
+        loss = float(((np.log(totals) - right) * share).sum())
+        scores *= (share / totals)[:, None]
+        scores[self._place, self._labels] -= share
+        gradient = np.empty_like(matrix)
+        if self._dense is not None:
+            gradient[:h] = self._dense.T @ scores
+        if self._transposed is not None:
+            gradient[h : h + k] = self._transposed @ scores
+        gradient[-1] = scores.sum(axis=0)
+        gradient[:-1] += self._penalty * matrix[:-1]
+        penalty = 0.5 * self._penalty * float(np.square(matrix[:-1]).sum())
+        return loss, penalty, gradient.astype(np.float64).ravel()
+
+    def head(self, flat: NDArray[np.float64]) -> Head:
+        h, k = self._h, self._k
+        matrix = self._matrix(flat)
+        return Head(matrix[:h] if h else None, matrix[h : h + k] if k else None, matrix[-1])
+
+    def _matrix(self, flat: NDArray[np.float64]) -> FloatMatrix:
+        return flat.reshape(self.size, self._classes).astype(np.float32)
 
 
 def _stack(head: Head) -> NDArray[np.float64]:

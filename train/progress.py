@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.errors import RunCancelled
 
@@ -18,6 +18,20 @@ class Progress:
     loss: float | None = None
     examples_per_s: float | None = None
     remaining_s: float | None = None
+
+
+@dataclass
+class Clock:
+    """Seconds spent, by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.monotonic)
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last call under ``name``."""
+        now = time.monotonic()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._since, 2)
+        self._since = now
 
 
 Report = Callable[[Progress], None]

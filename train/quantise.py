@@ -9,7 +9,7 @@ error it leaves on a sample of activations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,12 +141,16 @@ def _observe(model: onnx.ModelProto, names: Iterable[str], ids: Sequence[Sequenc
 
 def _choose(seen: _Observed, weight: FloatArray) -> _Scaling:
     """Return the scaling of an input that leaves the least squared error in its product with ``weight`` (k, n)."""
+    return min(_scalings(seen, weight), key=lambda scaling: scaling.error_ratio)
+
+
+def _scalings(seen: _Observed, weight: FloatArray) -> Iterator[_Scaling]:
+    """Give the scalings that are worth a try, each with the error it leaves."""
     rows = seen.rows
     exact = rows @ weight
     spread = max(float(((exact - exact.mean(axis=0)) ** 2).sum()), 1e-12)
     input_peak = np.maximum(np.maximum(-seen.low, seen.high), 1e-4)
     weight_peak = np.maximum(np.abs(weight).max(axis=1), 1e-4)
-    best: _Scaling | None = None
     for balance in _BALANCES:
         smooth = (input_peak**balance / weight_peak ** (1 - balance)).astype(np.float32)
         served = _dequantised(weight * smooth[:, None])
@@ -156,10 +160,7 @@ def _choose(seen: _Observed, weight: FloatArray) -> _Scaling:
             zero = np.uint8(np.clip(round(-low * clip / float(step)), 0, _LEVELS))
             levels = np.clip(np.rint(rows / smooth / step) + zero, 0, _LEVELS) - zero
             error = float((((levels * step).astype(np.float32) @ served - exact) ** 2).sum()) / spread
-            if best is None or error < best.error_ratio:
-                best = _Scaling(smooth, step, zero, error)
-    assert best is not None  # noqa: S101 - the grid is not empty
-    return best
+            yield _Scaling(smooth, step, zero, error)
 
 
 def _integers(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:

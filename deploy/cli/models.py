@@ -12,6 +12,8 @@ from deploy.cli.context import JsonOption, LocalOption, settings_of, who
 from deploy.cli.show import percent, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from core.registry import Registry
     from deploy.client import ServiceClient
 
@@ -30,7 +32,7 @@ def list_models(context: typer.Context, as_json: JsonOption = False, local: Loca
       hone models list
       hone models list --json
     """
-    from deploy.registry_view import list_versions
+    from serve.registry_view import list_versions
 
     models = _ask(
         settings_of(context),
@@ -66,7 +68,7 @@ def show(context: typer.Context, version: VersionArgument, as_json: JsonOption =
       hone models show v3 --json
     """
     from core.gate import GateDecision
-    from deploy.registry_view import show_version
+    from serve.registry_view import show_version
 
     model = _ask(
         settings_of(context),
@@ -112,13 +114,7 @@ def promote(
       hone models promote challenger --override
     """
     by = who()
-    aliases = _ask(
-        settings_of(context),
-        local,
-        lambda client: client.promote(version, by=by, why=why, override=override).model_dump(),
-        lambda registry: registry.promote(version, by=by, why=why, override=override).model_dump(),
-    )
-    _show_aliases(aliases, as_json=as_json)
+    _move(context, lambda at: at.promote(version, by=by, why=why, override=override), as_json=as_json, local=local)
 
 
 @app.command("rollback")
@@ -131,14 +127,15 @@ def rollback(
     Example:
       hone models rollback --why "complaints about v4"
     """
+    from core.registry import Registry
+
     by = who()
-    aliases = _ask(
-        settings_of(context),
-        local,
-        lambda client: client.roll_back(by=by, why=why).model_dump(),
-        lambda registry: registry.rollback(by=by, why=why).model_dump(),
+    _move(
+        context,
+        lambda at: at.rollback(by=by, why=why) if isinstance(at, Registry) else at.roll_back(by=by, why=why),
+        as_json=as_json,
+        local=local,
     )
-    _show_aliases(aliases, as_json=as_json)
 
 
 @app.command("challenge")
@@ -158,13 +155,7 @@ def challenge(
       hone models withdraw
     """
     by = who()
-    aliases = _ask(
-        settings_of(context),
-        local,
-        lambda client: client.challenge(version, by=by, why=why, override=override).model_dump(),
-        lambda registry: registry.challenge(version, by=by, why=why, override=override).model_dump(),
-    )
-    _show_aliases(aliases, as_json=as_json)
+    _move(context, lambda at: at.challenge(version, by=by, why=why, override=override), as_json=as_json, local=local)
 
 
 @app.command("withdraw")
@@ -178,13 +169,7 @@ def withdraw(
       hone models withdraw --why "seen enough"
     """
     by = who()
-    aliases = _ask(
-        settings_of(context),
-        local,
-        lambda client: client.withdraw(by=by, why=why).model_dump(),
-        lambda registry: registry.withdraw(by=by, why=why).model_dump(),
-    )
-    _show_aliases(aliases, as_json=as_json)
+    _move(context, lambda at: at.withdraw(by=by, why=why), as_json=as_json, local=local)
 
 
 def _ask(
@@ -204,7 +189,11 @@ def _ask(
     return here(Registry(settings.home.registry))
 
 
-def _show_aliases(aliases: dict[str, Any], *, as_json: bool) -> None:
+def _move(context: typer.Context, move: Callable[[ServiceClient | Registry], BaseModel], *, as_json: bool, local: bool) -> None:
+    """Have ``move`` done by the service, or by the registry where no service runs, and show who answers then."""
+    aliases = _ask(
+        settings_of(context), local, lambda client: move(client).model_dump(), lambda registry: move(registry).model_dump()
+    )
     if as_json:
         show_json(aliases)
     else:

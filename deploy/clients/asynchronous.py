@@ -12,24 +12,14 @@ import httpx
 
 from core.errors import InputError
 from core.label_bodies import NewLabels
-from core.schemas import (
-    LIVE_STATES,
-    CorrectionAnswer,
-    CorrectionsAnswer,
-    PredictionAnswer,
-    RunAnswer,
-)
+from core.schemas import LIVE_STATES, CorrectionAnswer, CorrectionsAnswer, PredictionAnswer, RunAnswer
 from deploy.clients import calls
 from deploy.clients.answers import conclude
 from deploy.clients.asynchronous_corrections import AsynchronousCorrections
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
-from deploy.clients.connection import DEFAULT_URL, Connection
+from deploy.clients.connection import DEFAULT_URL, LOOK_EVERY_S, LOOK_TIMEOUT_S, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
 from serve.answers import AliasesAnswer, ModelAnswer, ModelSummary, StatusAnswer
-
-# To find out whether anything is there.
-_LOOK_TIMEOUT_S = 2.0
-_LOOK_EVERY_S = 0.3
 
 
 class AsyncClient(AsynchronousCorrections):
@@ -152,7 +142,7 @@ class AsyncClient(AsynchronousCorrections):
         """Return a run once it has ended, or after ``timeout_s`` as it then stands."""
         deadline = monotonic() + timeout_s
         while (run := await self.run(run_id)).state in LIVE_STATES and monotonic() < deadline:  # noqa: ASYNC110 - it ends elsewhere
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
         return run
 
     async def status(self) -> StatusAnswer:
@@ -170,7 +160,7 @@ class AsyncClient(AsynchronousCorrections):
 
     async def _look(self, path: str) -> bool:
         try:
-            return (await self._http.get(path, timeout=_LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
+            return (await self._http.get(path, timeout=LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

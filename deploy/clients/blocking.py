@@ -12,24 +12,14 @@ import httpx
 
 from core.errors import InputError
 from core.label_bodies import NewLabels
-from core.schemas import (
-    LIVE_STATES,
-    CorrectionAnswer,
-    CorrectionsAnswer,
-    PredictionAnswer,
-    RunAnswer,
-)
+from core.schemas import LIVE_STATES, CorrectionAnswer, CorrectionsAnswer, PredictionAnswer, RunAnswer
 from deploy.clients import calls
 from deploy.clients.answers import conclude
 from deploy.clients.blocking_corrections import BlockingCorrections
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
-from deploy.clients.connection import DEFAULT_URL, Connection
+from deploy.clients.connection import DEFAULT_URL, LOOK_EVERY_S, LOOK_TIMEOUT_S, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
 from serve.answers import AliasesAnswer, ModelAnswer, ModelSummary, StatusAnswer
-
-# To find out whether anything is there.
-_LOOK_TIMEOUT_S = 2.0
-_LOOK_EVERY_S = 0.3
 
 
 class Client(BlockingCorrections):
@@ -138,7 +128,7 @@ class Client(BlockingCorrections):
         """Return a run once it has ended, or after ``timeout_s`` as it then stands."""
         deadline = monotonic() + timeout_s
         while (run := self.run(run_id)).state in LIVE_STATES and monotonic() < deadline:
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)
         return run
 
     def status(self) -> StatusAnswer:
@@ -156,7 +146,7 @@ class Client(BlockingCorrections):
 
     def _look(self, path: str) -> bool:
         try:
-            return (self._http.get(path, timeout=_LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
+            return (self._http.get(path, timeout=LOOK_TIMEOUT_S)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

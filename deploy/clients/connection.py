@@ -9,6 +9,9 @@ from core.settings import Settings
 from deploy.clients.retrying import Retries
 
 DEFAULT_URL = "http://127.0.0.1:8321"
+# To find out whether anything is there, and how a run fares.
+LOOK_TIMEOUT_S = 2.0
+LOOK_EVERY_S = 0.3
 _SPARE_S = 5.0
 
 

@@ -25,6 +25,8 @@ _MARK = "# Closed by Hone.\n"
 # Asking these twice does no harm, so a replica's death need not reach their callers. Not so a correction without a key.
 REPEATABLE_PATHS = ("/", "/hf", "/predict", "/v1/predict")
 
+# For what has become a request. What never does, by its head, HAProxy 2.8 answers with its own page of 400 or 408, which no
+# configuration reaches: https://github.com/haproxy/haproxy/issues/3032.
 _ERRORS = {
     400: ("400 Bad request", "malformed_body", "the request is not well-formed HTTP, or its headers are too large"),
     408: ("408 Request Time-out", "body_too_slow", "the request did not arrive in time"),

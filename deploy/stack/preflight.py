@@ -140,7 +140,8 @@ def _end_earlier_stack(home: Home) -> list[str]:
     count = end_processes(trace.mark, trace.folder)
     folder = trace.folder
     # The name comes from a file: only what can be such a folder is removed.
-    if folder.name.startswith(FOLDER_PREFIX) and folder.parent in (Path("/tmp"), Path(tempfile.gettempdir())):  # noqa: S108
+    parents = (Path("/tmp"), Path(tempfile.gettempdir()))  # noqa: S108 - compared, not written to
+    if folder.name.startswith(FOLDER_PREFIX) and folder.parent in parents:
         shutil.rmtree(folder, ignore_errors=True)
     (home.root / TRACE).unlink()
     return [f"ended {count} processes that an earlier stack had left"] if count else []

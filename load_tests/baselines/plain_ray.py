@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
     # Ray's socket paths inside it may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="hone-plain-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))  # noqa: S108
+    parent = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 - mkdtemp makes it private
+    folder = Path(tempfile.mkdtemp(prefix="hone-plain-", dir=parent))
     try:
         write_model(options.bundle, folder / "model")
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _temp_dir=str(folder / "ray"))

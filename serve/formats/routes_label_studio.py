@@ -54,13 +54,7 @@ def label_studio_router(parts: Parts) -> APIRouter:
     async def label_studio_predict(request: Request) -> dict[str, Any]:
         """Answer tasks with pre-annotations, in their order."""
         body = await read_json(request.scope, request.receive, PredictTasksRequest, parts.settings)
-        if not body.tasks:
-            return {"results": []}
-        labelling = Labelling.read(body.label_config)
-        texts = [labelling.text_of(task, place) for place, task in enumerate(body.tasks)]
-        check_texts(texts, parts.settings, "tasks")
-        answer = await parts.predictor.predict(Query(texts, Options(top_k=1), {"origin": "label studio"}))
-        return {"results": [labelling.result(prediction, answer.version) for prediction in answer.predictions]}
+        return {"results": await _predict(body, parts)}
 
     ignored: dict[int | str, dict[str, Any]] = {200: {"description": "An event that changes nothing here."}}
 
@@ -68,18 +62,35 @@ def label_studio_router(parts: Parts) -> APIRouter:
     async def label_studio_webhook(request: Request, new_labels: NewLabelsQuery = "refuse") -> Response:
         """Take an event: annotations become corrections, on disk before the answer; START_TRAINING queues a run."""
         body = await read_json(request.scope, request.receive, WebhookRequest, parts.settings)
-        match body.action:
-            case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED":
-                result = await _correct(body, new_labels, parts)
-            case "ANNOTATION_DELETED" | "ANNOTATIONS_DELETED":
-                result = await _withdraw(body, parts)
-            case "START_TRAINING":
-                result = await _start(parts)
-            case _:
-                return JSONResponse({"status": "ignored", "result": "this event changes nothing here"})
+        result = await _act(body, new_labels, parts)
+        if result is None:
+            return JSONResponse({"status": "ignored", "result": "this event changes nothing here"})
         return JSONResponse({"status": "ok", "result": result}, 201)
 
     return router
+
+
+async def _predict(body: PredictTasksRequest, parts: Parts) -> list[dict[str, Any]]:
+    if not body.tasks:
+        return []
+    labelling = Labelling.read(body.label_config)
+    texts = [labelling.text_of(task, place) for place, task in enumerate(body.tasks)]
+    check_texts(texts, parts.settings, "tasks")
+    answer = await parts.predictor.predict(Query(texts, Options(top_k=1), {"origin": "label studio"}))
+    return [labelling.result(prediction, answer.version) for prediction in answer.predictions]
+
+
+async def _act(body: WebhookRequest, new_labels: NewLabels, parts: Parts) -> dict[str, Any] | None:
+    """Do what the event asks for and return what came of it; None of one that asks for nothing here."""
+    match body.action:
+        case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED":
+            return await _correct(body, new_labels, parts)
+        case "ANNOTATION_DELETED" | "ANNOTATIONS_DELETED":
+            return await _withdraw(body, parts)
+        case "START_TRAINING":
+            return await _start(parts)
+        case _:
+            return None
 
 
 async def _correct(body: WebhookRequest, new_labels: NewLabels, parts: Parts) -> dict[str, Any]:

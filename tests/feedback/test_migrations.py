@@ -35,7 +35,7 @@ print(store.add_correction(CorrectionRequest(text="shared", label="x"), idempote
 _ROOT = Path(__file__).parents[2]
 _WHEN = "2025-01-02 03:04:05.000000"
 _BODY = {"annotator": None, "confidence": None, "label": "x", "metadata": None, "prediction_id": "p1", "text": None}
-_ANSWER = {
+_ANSWER: dict[str, object] = {
     **dict.fromkeys(("annotator", "confidence")),
     "correction_id": "c_1",
     "kind": "correction",

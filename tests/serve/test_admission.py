@@ -18,9 +18,10 @@ BATCH_TEXTS = 10
 
 @dataclass
 class Simulation:
-    """An engine that answers 1,000 texts a second in batches of up to 10, and callers in front of it."""
+    """An engine that answers, by default, 1,000 texts a second in batches of up to 10, and callers in front of it."""
 
     limits: QueueLimits
+    s_per_text: float = SECONDS_PER_TEXT
     now: float = 0.0
     waiting: int = 0
     refused: int = 0
@@ -37,25 +38,25 @@ class Simulation:
         except Overloaded:
             self.refused += 1
             return False
-        self.waits.append(self.waiting * SECONDS_PER_TEXT)
+        self.waits.append(self.waiting * self.s_per_text)
         self.waiting += texts
         return True
 
     def tick(self) -> int:
         """Let the engine answer one batch; return how many texts it was."""
         texts = min(BATCH_TEXTS, self.waiting)
-        self.now += BATCH_TEXTS * SECONDS_PER_TEXT
+        self.now += BATCH_TEXTS * self.s_per_text
         if texts:
             self.waiting -= texts
-            self.admission.answered(texts, texts * SECONDS_PER_TEXT, self.now)
+            self.admission.answered(texts, texts * self.s_per_text, self.now)
         return texts
 
 
 def open_model(simulation: Simulation, per_s: float, seconds: float) -> None:
     """Let ``per_s`` texts arrive each second, whatever becomes of them."""
     credit = 0.0
-    for _ in range(round(seconds / (BATCH_TEXTS * SECONDS_PER_TEXT))):
-        credit += per_s * BATCH_TEXTS * SECONDS_PER_TEXT
+    for _ in range(round(seconds / (BATCH_TEXTS * simulation.s_per_text))):
+        credit += per_s * BATCH_TEXTS * simulation.s_per_text
         while credit >= 1:
             simulation.arrive()
             credit -= 1
@@ -71,12 +72,45 @@ def test_twice_the_capacity_is_refused_down_to_short_waits() -> None:
     assert simulation.refused > 0.4 * 60 * 2_000
 
 
-def test_after_an_overload_everyone_is_welcome_again() -> None:
+@pytest.mark.parametrize("capacity_per_s", [50, 100, 200])
+def test_a_slow_engine_s_overload_is_noticed_as_well(capacity_per_s: int) -> None:
+    simulation = Simulation(QueueLimits(4_000, 30.0, 0.05), 1 / capacity_per_s)
+    open_model(simulation, 2 * capacity_per_s, 60)
+    late = sorted(simulation.waits)
+    # A request may always wait for four of its own size, and a batch is on its way before them.
+    assert late[round(0.95 * len(late))] <= max(0.06, (BATCH_TEXTS + 4) / capacity_per_s)
+    assert max(late) < 2.5
+    assert simulation.admission.overloaded
+
+
+def test_an_engine_that_stalls_in_the_middle_of_an_overload_does_not_open_the_gates() -> None:
+    simulation = Simulation(QueueLimits(4_000, 30.0, 0.05))
+    open_model(simulation, 2_000, 5)
+    # Those who came before it was noticed had to wait.
+    simulation.waits.clear()
+    for _ in range(20):
+        simulation.now += 0.4
+        open_model(simulation, 2_000, 1)
+        assert simulation.admission.overloaded
+    assert sorted(simulation.waits)[round(0.99 * len(simulation.waits))] <= 0.06
+
+
+def test_after_a_pause_a_burst_is_no_overload() -> None:
     simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
     open_model(simulation, 3_000, 5)
-    open_model(simulation, 500, 1)
+    while simulation.tick():
+        pass
+    simulation.now += 5.0
+    assert all(simulation.arrive() for _ in range(200))
+
+
+@pytest.mark.parametrize("capacity_per_s", [100, 1_000])
+def test_after_an_overload_everyone_is_welcome_again(capacity_per_s: int) -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05), 1 / capacity_per_s)
+    open_model(simulation, 3 * capacity_per_s, 5)
+    open_model(simulation, capacity_per_s / 2, 2)
     before = simulation.refused
-    open_model(simulation, 500, 5)
+    open_model(simulation, capacity_per_s / 2, 5)
     assert simulation.refused == before
     assert not simulation.admission.overloaded
 

@@ -72,7 +72,6 @@ def test_it_ends_when_its_replica_does(folders: list[Path], tmp_path: Path) -> N
     process = SideProcess(folders)
     process.load(threads=1, cache=tmp_path / "cache", timeout_s=60.0)
     (child,) = side_processes()
-    assert process._process.stdin is not None
-    process._process.stdin.close()
+    process._questions.close()
     assert child.wait(30) == 0
     process.close()

@@ -76,6 +76,8 @@ def test_a_text_is_asked_and_corrected_with_a_click_and_with_a_key(page: Page, s
     page.locator("#answer .label").nth(1).click()
     expect(page.locator("#notice")).to_contain_text("(correction)")
     _ask(page, "about intent4")
+    # The answer before has as many labels; a key pressed now would still be about that one.
+    expect(page.locator("#answer .label .name").first).to_have_text("intent4")
     page.locator("h1").click()
     page.keyboard.press("1")
     expect(page.locator("#notice")).to_have_text("Kept: intent4 (confirmation).")

@@ -173,7 +173,7 @@ async def test_what_a_failed_candidate_took_is_given_back(start: Start, monkeypa
         after = _held_bytes()
     assert len(seen) == 25
     assert [reference() for reference in seen] == [None] * 25
-    assert after - before < 40_000_000
+    assert after - before < 20_000_000
 
 
 def _held_bytes() -> int:

@@ -10,11 +10,14 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it has no types
 
+from core.metrics import Metrics
 from core.settings import Settings
 from feedback.store import Store
-from tests.train.toys import toy_rows, write_csv, write_toy_base
+from tests.train.bench import Bench
+from tests.train.toys import install_champion, toy_rows, write_csv, write_toy_base
 from train.base import Base, load_base
 from train.encode import ExportedEncoder
+from train.execute import Executor
 from train.export import export_encoder
 from train.request import FinetuneSettings
 from train.teach import TeachReport, TeachRequest, teach
@@ -109,3 +112,11 @@ def taught(taught_once: tuple[Settings, TeachReport], tmp_path: Path) -> Setting
     root = tmp_path / "taught"
     shutil.copytree(taught_once[0].home.root, root)
     return _settings(root)
+
+
+@pytest.fixture
+def bench(settings: Settings, store: Store) -> Bench:
+    """Give a learner's parts with a mistaken champion in place."""
+    registry = install_champion(settings, mistaken=True)
+    metrics = Metrics()
+    return Bench(settings, store, registry, metrics, Executor(settings, store, metrics))

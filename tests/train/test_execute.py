@@ -4,79 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.bundle import HEAD, read_manifest, verify
-from core.classifier import Classifier
-from core.errors import DataError, RunCancelled, StoreUnavailable
+from core.bundle import HEAD, read_manifest
+from core.errors import DataError, RunCancelled
 from core.metrics import Metrics
-from core.privacy_bodies import ErasureRequest
-from core.registry import Registry
-from core.schemas import CorrectionRequest, RunAnswer
+from core.schemas import CorrectionRequest
 from core.settings import Settings
 from core.telemetry import configure_logging
 from core.text import split_of, text_key
-from feedback.erasing import erase
-from feedback.runs import RunEnd
 from feedback.snapshot import Snapshot
 from feedback.store import Store
-from tests.train.toys import install_champion, write_bundle
+from tests.train.bench import Bench, fit_as_before, fit_well
+from tests.train.toys import write_bundle
 from train.execute import Executor, Fit, FitJob
 
 _TEXT = "a secret text"
-
-
-def fit_well(job: FitJob) -> Path:
-    """Write a bundle that beats the mistaken champion."""
-    return _write(job, mistaken=False)
-
-
-def fit_as_before(job: FitJob) -> Path:
-    """Write a bundle that answers as the mistaken champion does."""
-    return _write(job, mistaken=True)
-
-
-def _write(job: FitJob, *, mistaken: bool) -> Path:
-    folder = job.place.staging / "bundle"
-    write_bundle(folder, mistaken=mistaken, dataset=job.dataset, snapshot=job.snapshot)
-    return folder
-
-
-@dataclass
-class Bench:
-    """A learner's parts with a mistaken champion in place."""
-
-    settings: Settings
-    store: Store
-    registry: Registry
-    metrics: Metrics
-    executor: Executor
-
-    def run(self, fit: Fit) -> RunAnswer:
-        """Create a run, claim it and carry it out."""
-        self.store.create_run("head")
-        claimed = self.store.claim_run("test")
-        assert claimed is not None
-        return self.executor.execute(claimed, fit)
-
-    def check_sound(self) -> None:
-        """Assert that the champion answers, every version is whole, and no run left anything behind."""
-        assert Classifier.load(self.registry.path("champion")).predict(["positive"]).shape == (1, 3)
-        for version in self.registry.versions():
-            verify(self.registry.path(version))
-        assert list(self.settings.home.runs.iterdir()) == []
-
-
-@pytest.fixture
-def bench(settings: Settings, store: Store) -> Bench:
-    """Give a learner's parts with a mistaken champion in place."""
-    registry = install_champion(settings, mistaken=True)
-    metrics = Metrics()
-    return Bench(settings, store, registry, metrics, Executor(settings, store, metrics))
 
 
 def test_a_better_candidate_is_promoted(bench: Bench) -> None:
@@ -256,133 +202,3 @@ def test_who_is_champion_when_the_fit_ends_is_the_one_to_beat(bench: Bench) -> N
     assert decision is not None
     assert (run.version, run.promoted, decision.champion) == ("v3", False, "v2")
     assert bench.registry.aliases().champion == "v2"
-
-
-_STEPS: list[str] = [
-    "train.execute.BaseDataset.load",
-    "train.execute.build_snapshot",
-    "train.execute.Snapshot.save",
-    "train.execute.judge_candidate",
-    "train.execute.read_manifest",
-    "core.registry.verify",
-    "core.registry.write_atomically",
-    "core.registry.os.rename",
-    "core.registry.sync_folder",
-    "core.registry.Registry._set",
-    "core.registry.Registry._record",
-    "core.registry.Registry.promote",
-    "core.metrics.Metrics.set",
-]
-
-
-@pytest.mark.parametrize("step", _STEPS)
-def test_a_crash_at_any_step_leaves_a_champion_and_no_half_version(
-    bench: Bench, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(*_: object, **__: object) -> None:
-        raise RuntimeError(_TEXT)
-
-    with monkeypatch.context() as patched:
-        if step == "core.metrics.Metrics.set":
-            patched.setattr(bench.metrics, "set", _once(bench.metrics.set, crash))
-        else:
-            patched.setattr(step, crash)
-        run = bench.run(fit_well)
-    assert (run.state, run.error) == ("failed", "unexpected RuntimeError; see the learner's log")
-    bench.check_sound()
-    again = bench.run(fit_well)
-    assert again.state == "succeeded"
-    champion = Classifier.load(bench.registry.path("champion"))
-    assert champion.manifest.labels[int(champion.predict(["neutral"]).argmax())] == "neutral"
-    bench.check_sound()
-
-
-def _once(really: Callable[..., None], first: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that does ``first`` at its first call and ``really`` from then on."""
-    calls: list[int] = []
-
-    def do(*given: object, **named: object) -> None:
-        calls.append(1)
-        (first if len(calls) == 1 else really)(*given, **named)
-
-    return do
-
-
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_a_store_that_is_away_for_a_moment_fails_the_run_at_most(
-    bench: Bench, stage: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
-    really = bench.store.update_run
-
-    def update_run(run_id: str, **changes: object) -> RunAnswer:
-        calls.append(1)
-        if len(calls) == stage:
-            raise StoreUnavailable("away")
-        return really(run_id, **changes)  # type: ignore[arg-type] # handed on as they came
-
-    with monkeypatch.context() as patched:
-        patched.setattr(bench.store, "update_run", update_run)
-        run = bench.run(fit_well)
-    assert (run.state, run.error) == ("failed", "away")
-    assert bench.registry.versions() == ["v1"]
-    bench.check_sound()
-    assert bench.run(fit_well).state == "succeeded"
-
-
-def test_an_end_the_store_did_not_hear_of_is_told_it_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(run_id: str, end: RunEnd) -> RunAnswer:
-        raise StoreUnavailable("away")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(bench.store, "finish_run", away)
-        with pytest.raises(StoreUnavailable):
-            bench.run(fit_well)
-        with pytest.raises(StoreUnavailable):
-            bench.executor.settle()
-    found = bench.store.last_run()
-    assert found is not None
-    assert found.state == "running"
-    bench.executor.settle()
-    ended = bench.store.run(found.run_id)
-    assert (ended.state, ended.version, ended.promoted) == ("succeeded", "v2", True)
-    bench.executor.settle()
-    bench.check_sound()
-
-
-def test_a_store_that_is_away_does_not_hide_a_wish_to_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(run_id: str, end: RunEnd) -> RunAnswer:
-        raise StoreUnavailable("away")
-
-    def fit(_: FitJob) -> Path:
-        raise SystemExit(0)
-
-    monkeypatch.setattr(bench.store, "finish_run", away)
-    with pytest.raises(SystemExit):
-        bench.run(fit)
-
-
-def test_a_run_given_up_by_another_learner_registers_nothing(bench: Bench) -> None:
-    def fit(job: FitJob) -> Path:
-        assert bench.store.fail_orphans("its learner died") == [job.run_id]
-        return fit_well(job)
-
-    run = bench.run(fit)
-    assert (run.state, run.error) == ("failed", "its learner died")
-    assert bench.registry.versions() == ["v1"]
-    bench.check_sound()
-
-
-def test_a_run_that_may_have_seen_what_was_erased_registers_nothing(bench: Bench) -> None:
-    bench.store.add_correction(CorrectionRequest(text=_TEXT, label="negative"))
-
-    def erased_meanwhile(job: FitJob) -> Path:
-        erase(bench.store, bench.settings, ErasureRequest(text=_TEXT), "test")
-        return fit_well(job)
-
-    run = bench.run(erased_meanwhile)
-    assert (run.state, run.version) == ("cancelled", None)
-    assert bench.registry.versions() == ["v1"]
-    kept = b"".join(path.read_bytes() for path in bench.settings.home.snapshots.rglob("*") if path.is_file())
-    assert _TEXT.encode() not in kept
-    bench.check_sound()

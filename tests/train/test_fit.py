@@ -260,10 +260,14 @@ def test_a_wish_to_stop_is_obeyed_at_any_stage(tmp_path: Path, toy_folder: Path,
     assert ratios == sorted(ratios)
     assert {moment.stage for moment in heard} >= {"load", "encode", "fit", "measure"}
     for stage in ("fit", "measure") if speed == "head" else ("finetune", "export"):
-        reached: list[str] = []
-        stages = Stages(STAGES[speed], lambda moment: reached.append(moment.stage), lambda: stage in reached)  # noqa: B023
         with pytest.raises(RunCancelled):
-            fit(snapshot, "d" * 64, _request(toy_folder, speed), place, stages)
+            fit(snapshot, "d" * 64, _request(toy_folder, speed), place, _stopped_at(speed, stage))
+
+
+def _stopped_at(speed: Speed, stage: str) -> Stages:
+    """Return stages that are asked to stop once ``stage`` is reached."""
+    reached: list[str] = []
+    return Stages(STAGES[speed], lambda moment: reached.append(moment.stage), lambda: stage in reached)
 
 
 def test_an_export_that_is_not_its_encoders_equal_ends_the_fit(

@@ -1,19 +1,21 @@
-"""Versions as the service shows them, read from the registry itself."""
+"""Versions as the service and the command line show them, read from the registry itself."""
 
 from __future__ import annotations
 
 from core.bundle import CARD
 from core.errors import HoneError
-from core.registry import Registry
+from core.registry import Aliases, Registry
 from core.rollouts import Rollouts
 from serve.answers import EncoderSummary, ModelAnswer, ModelsAnswer, ModelSummary, Verdict
 
 _FROM_MANIFEST = ("created_at", "labels", "features", "ngrams", "text", "temperature", "metrics", "parity", "lineage")
 
 
-def list_versions(registry: Registry) -> ModelsAnswer:
-    """Return all versions, newest first; one that cannot be read says why."""
-    return ModelsAnswer(models=[_summary(registry, version) for version in reversed(registry.versions())])
+def list_versions(registry: Registry, most: int | None = None) -> ModelsAnswer:
+    """Return the ``most`` newest versions, or all, newest first; one that cannot be read says why."""
+    aliases = registry.aliases()
+    newest = registry.versions()[::-1][:most]
+    return ModelsAnswer(models=[_summary(registry, version, _names(aliases, version)) for version in newest])
 
 
 def show_version(registry: Registry, name: str) -> ModelAnswer:
@@ -26,9 +28,10 @@ def show_version(registry: Registry, name: str) -> ModelAnswer:
     manifest = registry.manifest(version)
     encoder = manifest.encoder
     card = registry.path(version) / CARD
+    # The probes stay inside: they are texts, and somebody wrote them.
     return ModelAnswer(
         version=version,
-        aliases=_aliases(registry, version),
+        aliases=_names(registry.aliases(), version),
         encoder=EncoderSummary(**encoder.model_dump(include=set(EncoderSummary.model_fields))) if encoder else None,
         decision=registry.decision(version),
         card=card.read_text(encoding="utf-8") if card.is_file() else None,
@@ -37,15 +40,14 @@ def show_version(registry: Registry, name: str) -> ModelAnswer:
     )
 
 
-def _summary(registry: Registry, version: str) -> ModelSummary:
-    aliases = _aliases(registry, version)
+def _summary(registry: Registry, version: str, names: list[str]) -> ModelSummary:
     try:
         manifest, decision = registry.manifest(version), registry.decision(version)
     except HoneError as error:
-        return ModelSummary(version=version, aliases=aliases, problem=error.message)
+        return ModelSummary(version=version, aliases=names, problem=error.message)
     return ModelSummary(
         version=version,
-        aliases=aliases,
+        aliases=names,
         created_at=manifest.created_at,
         speed=manifest.lineage.speed,
         features=manifest.features,
@@ -56,5 +58,5 @@ def _summary(registry: Registry, version: str) -> ModelSummary:
     )
 
 
-def _aliases(registry: Registry, version: str) -> list[str]:
-    return [alias for alias, named in registry.aliases().model_dump().items() if named == version]
+def _names(aliases: Aliases, version: str) -> list[str]:
+    return [alias for alias, named in aliases.model_dump().items() if named == version]
