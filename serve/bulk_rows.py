@@ -15,6 +15,7 @@ from core.settings import Settings
 from feedback.bulk import BulkRow, Kept
 from serve.complaints import malformed_body
 from serve.correction_checks import check_correction
+from serve.subject import with_subject
 
 _FIELDS = list(CorrectionRow.model_fields)
 _REQUEST_FIELDS = set(CorrectionRequest.model_fields)
@@ -90,7 +91,7 @@ class RowChecks:
             said = CorrectionRow.model_validate_json(line.content)
         except ValidationError as error:
             raise malformed_body(error, _FIELDS) from None
-        request = CorrectionRequest.model_validate(said.model_dump(include=_REQUEST_FIELDS))
+        request = with_subject(CorrectionRequest.model_validate(said.model_dump(include=_REQUEST_FIELDS)))
         check_correction(request, self.settings)
         proposes = self.allowed.check(request.label, propose=self.propose)
         key = said.key or (None if self.key is None else f"{self.key}:{line.number}")

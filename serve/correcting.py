@@ -18,7 +18,7 @@ from feedback.labels import Backing
 from feedback.store import Store
 from serve.correction_checks import check_correction, check_words
 from serve.parts import Parts
-from serve.subject import SUBJECT
+from serve.subject import with_subject
 
 # How long a prediction may be on its way from another replica's queue to the store before its id counts as unknown.
 _ARRIVAL_S = 1.0
@@ -43,8 +43,7 @@ async def accept(
         StoreUnavailable: nobody knows whether it was kept; with a key it may be sent again.
     """
     check_key(key)
-    if correction.subject is None and (subject := SUBJECT.get()) is not None:
-        correction = correction.model_copy(update={"subject": subject})
+    correction = with_subject(correction)
     check_correction(correction, parts.settings)
     proposes = await parts.labels.check(correction.label, propose=new_labels == "propose")
     received = now()

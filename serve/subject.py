@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 
 from core.errors import InvalidHeader
+from core.schemas import CorrectionRequest
 
 HEADER = "X-Hone-Subject"
 _NAME = HEADER.lower().encode()
@@ -29,3 +30,11 @@ def requested_subject(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
                 raise InvalidHeader(f"{HEADER} must be 1 to 200 visible ASCII characters", header=HEADER)
             return found
     return None
+
+
+def with_subject(correction: CorrectionRequest) -> CorrectionRequest:
+    """Return the correction with the subject of the present request's header, where it names none itself."""
+    subject = SUBJECT.get()
+    if correction.subject is not None or subject is None:
+        return correction
+    return correction.model_copy(update={"subject": subject})

@@ -36,6 +36,16 @@ async def test_a_person_named_by_header_or_field_is_erased_and_others_stay(servi
     assert (await service.http.get("/v1/erasures/e_none")).status_code == 404
 
 
+async def test_rows_in_bulk_are_about_whom_the_header_names_unless_they_name_another(service: Service) -> None:
+    rows = [{"text": "a", "label": "neutral"}, {"text": "b", "label": "neutral", "subject": "ben"}]
+    body = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    headers = {"content-type": "application/x-ndjson", "x-hone-subject": "ada"}
+    assert (await service.http.post("/v1/corrections/bulk", content=body, headers=headers)).status_code == 200
+    for subject in ("ada", "ben"):
+        erased = ErasureAnswer.model_validate_json((await service.post("/v1/erasures", {"subject": subject})).content)
+        assert erased.counts["corrections"] == 1
+
+
 async def parts_corrections(service: Service) -> list[object]:
     """Return the corrections that are left."""
     return list((await service.parts.store.call(Store.corrections)).corrections)
