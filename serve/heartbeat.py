@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,8 @@ from serve.parts import Parts
 
 _PERIOD_S = 1.0
 _GAUGES_EVERY = 5
+# Of a store with very many corrections the gauges read for seconds; they may not do that all the time.
+_READING_RATIO = 0.05
 # Longer than a few periods, so that one late beat does not hide a living replica.
 REPLICA_MAX_AGE_S = 10.0
 
@@ -61,6 +65,7 @@ class Heartbeat:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._beats = 0
+        self._refresh_at = 0
         self._up: bool | None = None
 
     async def run(self) -> None:
@@ -74,8 +79,8 @@ class Heartbeat:
         store = self._parts.store
         try:
             await store.call(Store.report_replica, own_report(self._parts))
-            if self._beats % _GAUGES_EVERY == 0:
-                self._show(await store.call(read_view))
+            if self._beats >= self._refresh_at:
+                await self._refresh()
             self._note(up=True)
         except StoreUnavailable as error:
             self._note(up=False, why=error.message)
@@ -84,6 +89,12 @@ class Heartbeat:
             _logger.exception("the heartbeat failed")
             self._note(up=False, why="see the error before this line")
         self._beats += 1
+
+    async def _refresh(self) -> None:
+        started_s = time.monotonic()
+        self._show(await self._parts.store.call(read_view))
+        took_s = time.monotonic() - started_s
+        self._refresh_at = self._beats + max(_GAUGES_EVERY, math.ceil(took_s / _READING_RATIO / _PERIOD_S))
 
     async def stop(self) -> None:
         """Take this replica off the list, if the store answers."""

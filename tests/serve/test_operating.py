@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 
 from core.gate import GateDecision, Rule
 from core.schemas import RunAnswer
+from serve import heartbeat
 from serve.answers import ModelAnswer, ModelsAnswer, StatusAnswer
 from tests.bundles import LABELS, register_ngram_bundle
 from tests.serve.conftest import Service, Start
@@ -185,3 +189,14 @@ async def test_live_accuracy_becomes_a_gauge(service: Service) -> None:
     await service.post("/v1/corrections", {"prediction_id": answer["prediction_id"], "label": "positive"})
     await until(lambda: service.value("hone_live_accuracy_ratio", version="v1") == 1.0)
     assert service.value("hone_labelled", version="v1", outcome="right") == 1.0
+
+
+async def test_gauges_that_are_slow_to_read_are_read_seldom(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, shown = itertools.count(), itertools.count()
+    # Each look at the clock is a second after the one before.
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    beating = heartbeat.Heartbeat(service.parts)
+    monkeypatch.setattr(beating, "_show", lambda _: next(shown))
+    for _ in range(40):
+        await beating.beat()
+    assert 1 < next(shown) <= 3
