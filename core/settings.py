@@ -186,7 +186,7 @@ class Settings(BaseSettings):
 
     suspect_model_score: Ratio = Field(
         0.98,
-        description="Confidence of the model from which a correction that contradicts it is held back, unless two agree on it.",
+        description="Confidence of a model from which what contradicts it is held back, unless two agree on it. 1: never.",
     )
     suspect_annotator_accuracy: Ratio = Field(
         0.5, description="An annotator who is certainly right less often than this has all corrections held back."

@@ -114,7 +114,8 @@ def find_consensus(votes: Sequence[Vote], known: Mapping[str, str]) -> Consensus
 
 def _by_text(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
     groups: dict[str, list[Vote]] = defaultdict(list)
-    for vote in votes:
+    # One order for all: sums of floats depend on it, and annotators that are equally good must not change places.
+    for vote in sorted(votes, key=lambda vote: (vote.text_key, vote.annotator)):
         groups[vote.text_key].append(vote)
     return groups
 

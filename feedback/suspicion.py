@@ -143,6 +143,8 @@ def _in_bursts(votes: Iterable[Vote], limits: Limits) -> Iterator[tuple[int, Rea
 def _against_model(
     votes: Iterable[Vote], evidence: Mapping[int, Evidence], backing: Mapping[tuple[str, str], int], limits: Limits
 ) -> Iterator[tuple[int, Reason]]:
+    if limits.model_score >= 1.0:
+        return
     for vote in votes:
         said = evidence.get(vote.sequence)
         if said is None or said.label == vote.label or said.score < limits.model_score:

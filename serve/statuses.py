@@ -31,6 +31,7 @@ STATUSES: Mapping[type[HoneError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.BundleError: 409,
+    errors.TrailBroken: 409,
     errors.LeaseHeld: 409,
     errors.Unavailable: 503,
     errors.Overloaded: 429,

@@ -37,7 +37,7 @@ def test_preparing_creates_every_folder_and_nothing_else(tmp_path: Path) -> None
 def test_all_state_lies_in_the_one_folder_under_names_of_its_own() -> None:
     home = Home(Path("/srv/hone"))
     paths = [value for name in dir(Home) if isinstance(value := getattr(home, name), Path) and name != "root"]
-    assert len(paths) == len(set(paths)) == 11
+    assert len(paths) == len(set(paths)) == 13
     assert {path.parent for path in paths} == {home.root}
 
 

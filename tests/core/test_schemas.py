@@ -200,6 +200,7 @@ def test_defaults_are_the_ones_the_documentation_names() -> None:
         "min_score": None,
         "explain": False,
         "metadata": None,
+        "subject": None,
     }
     assert RunRequest() == RunRequest(speed="head", note=None)
     assert CorrectionAnswer.model_validate(_CORRECTION).used_by == []

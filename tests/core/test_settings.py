@@ -25,6 +25,13 @@ _PLAIN = {
     "engine_threads",
     "max_in_flight_per_key",
     "learn_after_corrections",
+    "label_min_annotators",
+    "review_queue_items",
+    "suspect_annotator_accuracy",
+    "suspect_burst_corrections",
+    "suspect_consensus_probability",
+    "suspect_model_score",
+    "suspect_resemblance",
     "learn_nice",
     "correction_weight",
     "gate_alpha",
@@ -73,7 +80,9 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     kind = _FIELDS[name].annotation
     words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
     words |= {"auth": "on", "ingress": "proxy", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
-    words |= {"probation_max_slowdown": "3.5"}
+    words |= {"probation_max_slowdown": "3.5", "bulk_max_bytes": "1900", "log_text": "hash"}
+    # Not the defaults.
+    words |= {"review_audit_ratio": "0.4", "review_suspect_ratio": "0.4"}
     value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
     before = Settings().model_dump()
     environment.setenv(_variable(name), value)

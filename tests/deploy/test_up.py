@@ -40,7 +40,7 @@ class Stack:
         """Return the names of all processes that belong to it."""
         own = stack_processes(self.trace.mark, self.trace.folder, frozenset())
         session = [item for item in psutil.process_iter() if item.pid == self.process.pid or _session(item) == self.process.pid]
-        return {item.name() for item in [*own, *session] if item.status() != psutil.STATUS_ZOMBIE}
+        return {name for item in [*own, *session] if (name := _living(item))}
 
     def wait_until_gone(self, within_s: float) -> None:
         """Return when no process and no folder of it is left."""
@@ -54,6 +54,14 @@ def _session(process: psutil.Process) -> int | None:
     try:
         return os.getsid(process.pid)
     except OSError:
+        return None
+
+
+def _living(process: psutil.Process) -> str | None:
+    """Return the name of a process, None of one that ended, perhaps just now."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
         return None
 
 

@@ -61,6 +61,12 @@ def test_annotators_who_differ_wait_for_a_third() -> None:
     assert settled.corrections[0].supported_by == (2, 3)
 
 
+def test_without_a_limit_no_model_holds_anybody_back() -> None:
+    never = replace(_LIMITS, model_score=1.0)
+    certain = trust([vote(1, "a", "x")], {}, {1: Evidence("v1", "y", 1.0)}, never)
+    assert (learned(certain), rules(certain)) == ({"a": "x"}, {})
+
+
 def test_the_holdout_is_not_contradicted() -> None:
     votes = [vote(1, "a", "x"), vote(2, "b", "x")]
     trusted = trust(votes, {text_key("a"): "y", text_key("b"): "x"}, {}, _LIMITS)

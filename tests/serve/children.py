@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import psutil
 
-_OTHERS = "multiprocessing"
+# Python's own, and the database server of other tests.
+_OTHERS = ("multiprocessing", "postgres")
 
 
 def side_processes() -> list[psutil.Process]:
-    """Return this process's children, except those that Python's multiprocessing keeps for itself."""
-    return [child for child in psutil.Process().children() if _OTHERS not in " ".join(child.cmdline())]
+    """Return this process's children, except those that are not a replica's."""
+    lines = {child: " ".join(child.cmdline()) for child in psutil.Process().children()}
+    return [child for child, line in lines.items() if not any(other in line for other in _OTHERS)]

@@ -44,6 +44,13 @@ OPERATIONS = {
     ("post", "/v1/subjects/export"),
     ("get", "/v1/trail"),
     ("get", "/v1/trail/verify"),
+    ("get", "/v1/annotators"),
+    ("get", "/v1/accuracy"),
+    ("get", "/v1/quarantine"),
+    ("post", "/v1/quarantine"),
+    ("post", "/v1/quarantine/{correction_id}"),
+    ("get", "/v1/review"),
+    ("post", "/v1/review/{item_id}"),
     ("post", "/"),
     ("post", "/hf"),
     ("post", "/predict"),
@@ -63,7 +70,14 @@ OPERATIONS = {
     ("post", "/label-studio/predict"),
     ("post", "/label-studio/webhook"),
 }
-PARAMETERS = {"{version}": "v1", "{correction_id}": "c_1", "{run_id}": "r_1", "{erasure_id}": "e_1", "{model}": "hone"}
+PARAMETERS = {
+    "{version}": "v1",
+    "{correction_id}": "c_1",
+    "{run_id}": "r_1",
+    "{erasure_id}": "e_1",
+    "{item_id}": "i_1",
+    "{model}": "hone",
+}
 # Their answers are not JSON.
 PLAIN = {"/metrics", "/health", "/v1/corrections/export"}
 

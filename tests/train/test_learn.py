@@ -41,7 +41,8 @@ def corrected(taught: Settings) -> Settings:
     for text in _texts(word, 12):
         store.add_correction(CorrectionRequest(text=text, label="angry"))
     store.close()
-    return taught
+    # One person contradicts a model that is sure; here that person is believed.
+    return taught.model_copy(update={"suspect_model_score": 1.0})
 
 
 def test_a_corrected_label_is_learned(corrected: Settings) -> None:
