@@ -1,17 +1,23 @@
 // The console: try a text and correct it, watch versions and runs, promote and roll back.
 import { explained } from "./explained.js";
 import { ServiceError, call, element, hasKey, table, useKey } from "./page.js";
+import { Quality } from "./quality.js";
+import { Review } from "./review.js";
 import { WORDS } from "./words.js";
 
 const STATUS_EVERY_MS = 2000;
 const SHOWN_LABELS = 9;
 
 const byId = (id) => document.getElementById(id);
-const state = { language: "en", prediction: null, text: "", kept: null, asked: 0, shown: {}, locked: false };
+const state = { language: "en", prediction: null, text: "", kept: null, asked: 0, shown: {}, locked: false, labels: [] };
 
 function word(key, values = {}) {
   return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
+
+const shared = { word, attempt, say, labels: () => state.labels };
+const review = new Review(byId("item"), shared);
+const quality = new Quality(byId("quality"), shared);
 
 function say(text, bad = false) {
   const notice = byId("notice");
@@ -104,6 +110,7 @@ async function correct(label) {
 }
 
 function showStatus(status) {
+  state.labels = status.labels ?? [];
   byId("serving").textContent = status.model_version
     ? word("servingLine", { version: status.model_version, source: status.source })
     : word("noModel");
@@ -237,6 +244,8 @@ function speak(language) {
   for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
   byId("language").textContent = word("otherLanguage");
   showAnswer();
+  review.draw();
+  quality.draw();
 }
 
 async function learn(speed) {
@@ -251,14 +260,20 @@ function listen() {
   });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("textarea, input") || event.ctrlKey || event.metaKey || event.altKey;
+    if (typing || byId("card").open || review.press(event.key)) return;
     const chosen = state.prediction?.scores[Number(event.key) - 1];
-    if (!typing && chosen && /^[1-9]$/.test(event.key) && !byId("card").open) attempt(() => correct(chosen.label));
+    if (chosen && /^[1-9]$/.test(event.key)) attempt(() => correct(chosen.label));
   });
   byId("rollback").addEventListener("click", () => attempt(async () => {
     if (!window.confirm(word("sureRollBack"))) return;
     await call("POST", "/v1/rollback", { by: "console" });
     await refresh();
   }));
+  byId("review-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(() => review.next(byId("annotator").value.trim()));
+  });
+  byId("look").addEventListener("click", () => attempt(() => quality.look()));
   byId("run-head").addEventListener("click", () => attempt(() => learn("head")));
   byId("run-full").addEventListener("click", () => attempt(() => learn("full")));
   byId("key-form").addEventListener("submit", (event) => {

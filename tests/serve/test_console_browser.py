@@ -10,8 +10,11 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from core.keys import KeyRing
+from core.quality_bodies import Reason
+from core.schemas import CorrectionRequest
 from core.settings import Settings
 from feedback.store import Store
+from feedback.suspicion import Evidence
 from serve.parts import assemble
 from tests.bundles import register_ngram_bundle
 from tests.serve.servers import listening
@@ -22,6 +25,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)"),
 ]
+
+
+_LABELS = ["<b>bold</b>", *(f"intent{number}" for number in range(12))]
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +42,8 @@ def browser() -> Iterator[Browser]:
 def url(settings: Settings) -> Iterator[str]:
     """Give the address of a replica with two versions and many labels."""
     parts = assemble(settings, None, "replica-1")
-    labels = ["<b>bold</b>", *(f"intent{number}" for number in range(12))]
     for seed in range(2):
-        parts.registry.promote(register_ngram_bundle(parts.registry, labels, seed), by="test", why="a fixture")
+        parts.registry.promote(register_ngram_bundle(parts.registry, _LABELS, seed), by="test", why="a fixture")
     with listening(parts) as address:
         yield address
 
@@ -145,6 +150,60 @@ def test_a_run_is_started_and_stopped(page: Page) -> None:
     expect(page.locator("#runs progress")).to_have_count(1)
     page.locator("#runs").get_by_role("button", name="Stop").click()
     expect(page.locator("#runs")).to_contain_text("cancelled")
+
+
+def test_texts_are_reviewed_one_after_the_other_with_keys_skipped_and_undone(page: Page, settings: Settings) -> None:
+    store = Store(settings.sqlalchemy_url)
+    texts = [f"{number} about intent3" for number in range(3)]
+    for text in texts:
+        store.add_correction(CorrectionRequest(text=text, label="intent4", annotator="eve"))
+    reason = Reason(rule="burst", value=9.0, limit=5.0, why="so many")
+    sequences = list(range(1, 4))
+    doubts = dict.fromkeys(sequences, Evidence("v2", "intent3", 0.99))
+    store.keep_suspicions(dict.fromkeys(sequences, (reason,)), doubts, sequences)
+    store.ask_about_suspects()
+    page.fill("#annotator", "ann <b>")
+    page.click("#review-form button")
+    shown = page.locator("#item blockquote")
+    expect(page.locator("#item")).to_contain_text("doubted corrections: 3")
+    first = shown.inner_text()
+    assert first in texts
+    page.locator("h1").click()
+    page.keyboard.press("1")
+    expect(page.locator("#notice")).to_have_text("Kept: intent3.")
+    expect(shown).not_to_have_text(first)
+    page.locator("#item").get_by_role("button", name="Undo").click()
+    expect(page.locator("#notice")).to_have_text("Your answer was taken back.")
+    for _ in texts:
+        expect(shown).to_have_count(1)
+        left = shown.inner_text()
+        page.locator("#item").get_by_role("button", name="Skip").click()
+        expect(shown.filter(has_text=left)).to_have_count(0)
+    expect(page.locator("#item")).to_contain_text("Nothing is waiting for you.")
+    found = store.corrections().corrections
+    assert [(item.annotator, item.withdrawn) for item in found if item.annotator != "eve"] == [("ann <b>", True)]
+    store.close()
+
+
+def test_annotators_agreement_and_what_is_held_back_are_shown_and_decided(page: Page, settings: Settings) -> None:
+    store = Store(settings.sqlalchemy_url)
+    for number in range(6):
+        for who, label in (("ann", "intent1"), ("ben", "intent1"), ("eve", "intent2")):
+            store.add_correction(CorrectionRequest(text=f"text {number}", label=label, annotator=who))
+    reason = Reason(rule="burst", value=9.0, limit=5.0, why="so many at once")
+    store.keep_suspicions({3: (reason,)}, {}, [3])
+    page.click("#look")
+    rows = page.locator("#quality table").first.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.last).to_contain_text("eve")
+    expect(page.locator("#quality")).to_contain_text("on 6 texts that several looked at")
+    expect(page.locator("#quality")).to_contain_text("so many at once")
+    page.locator("#quality").get_by_role("button", name="Release").click()
+    expect(page.locator("#quality")).to_contain_text("None is held back.")
+    assert [item.decided_by for item in store.quarantined("released", 10, None).suspicions] == ["console"]
+    page.click("#language")
+    expect(page.locator("#quality")).to_contain_text("没有被扣留的更正。")
+    store.close()
 
 
 def test_it_speaks_chinese_and_fits_a_phone(page: Page, tmp_path: Path) -> None:

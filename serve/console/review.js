@@ -1,0 +1,111 @@
+// The review queue: one text after the other, for whoever said a name.
+import { call, element } from "./page.js";
+
+const DIGITS = 9;
+
+// `page` has what all parts share: word(), attempt(), say(), labels().
+export class Review {
+  constructor(node, page) {
+    this.node = node;
+    this.page = page;
+    this.annotator = "";
+    this.item = null;
+    this.open = null;
+    this.answered = null;
+    this.busy = false;
+  }
+
+  // Asks for the next text; one that is held already comes again.
+  async next(annotator = this.annotator) {
+    this.annotator = annotator;
+    const answer = await call("GET", `/v1/review?annotator=${encodeURIComponent(annotator)}`);
+    this.item = answer.items[0] ?? null;
+    this.open = answer.open;
+    this.draw();
+  }
+
+  async answer(action, label = null) {
+    // A second click while the first is under way would be about an item that is done.
+    if (!this.item || this.busy) return;
+    this.busy = true;
+    try {
+      const { item_id: id } = this.item;
+      await call("POST", `/v1/review/${id}`, { action, label, annotator: this.annotator });
+      this.answered = action === "label" ? { id, label } : null;
+      this.page.say(action === "label" ? this.page.word("reviewed", { label }) : "");
+      await this.next();
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  async undo() {
+    if (!this.answered || this.busy) return;
+    const { id } = this.answered;
+    this.answered = null;
+    await call("POST", `/v1/review/${id}`, { action: "undo", annotator: this.annotator });
+    this.page.say(this.page.word("undone"));
+    await this.next();
+  }
+
+  // Returns whether the key meant something here.
+  press(key) {
+    const label = this.labels()[Number(key) - 1];
+    if (!this.item || !/^[1-9]$/.test(key) || label === undefined) return false;
+    this.page.attempt(() => this.answer("label", label));
+    return true;
+  }
+
+  // The model's guess first, where it may be shown.
+  labels() {
+    const guess = this.item?.predicted_label;
+    const known = this.page.labels();
+    return guess ? [guess, ...known.filter((label) => label !== guess)] : known;
+  }
+
+  draw() {
+    if (this.open === null) return;
+    const { word } = this.page;
+    const waiting = Object.entries(this.open).map(([why, count]) => `${word(`stratum_${why}`)}: ${count}`).join(" · ");
+    this.node.replaceChildren(
+      ...(this.item ? this.task() : [element("p", { className: "hint" }, word("nothingToReview"))]),
+      element("div", { className: "row" }, ...this.buttons()),
+      element("p", { className: "hint" }, word("reviewOpen"), " ", waiting),
+    );
+  }
+
+  task() {
+    const { word } = this.page;
+    const labels = this.labels();
+    const buttons = labels.slice(0, DIGITS).map((label, place) => {
+      const name = element("span", { className: "name" }, label);
+      const button = element("button", { type: "button", className: "label" }, element("kbd", {}, `${place + 1}`), name);
+      button.addEventListener("click", () => this.page.attempt(() => this.answer("label", label)));
+      return button;
+    });
+    return [
+      element("p", { className: "hint" }, word(`why_${this.item.stratum}`)),
+      element("blockquote", { dir: "auto" }, this.item.text),
+      ...buttons,
+      ...(labels.length > DIGITS ? [this.others(labels.slice(DIGITS))] : []),
+    ];
+  }
+
+  others(labels) {
+    const list = element("datalist", { id: "review-labels" }, ...labels.map((label) => element("option", { value: label })));
+    const input = element("input", { placeholder: this.page.word("others"), "aria-label": this.page.word("others") });
+    input.setAttribute("list", "review-labels");
+    const choose = () => labels.includes(input.value) && this.page.attempt(() => this.answer("label", input.value));
+    input.addEventListener("change", choose);
+    return element("div", {}, input, list);
+  }
+
+  buttons() {
+    const { attempt, word } = this.page;
+    const skip = element("button", { type: "button", className: "quiet", disabled: !this.item }, word("skip"));
+    skip.addEventListener("click", () => attempt(() => this.answer("skip")));
+    const undo = element("button", { type: "button", className: "quiet", disabled: !this.answered }, word("undo"));
+    undo.addEventListener("click", () => attempt(() => this.undo()));
+    return [skip, undo];
+  }
+}
