@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.errors import StoreUnavailable
@@ -62,8 +62,9 @@ def own_report(parts: Parts) -> ReplicaReport:
 class Heartbeat:
     """Reports ``parts`` to the store and keeps the gauges that come from the store; a store that is away does no harm."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts
+        self._clock_s = clock_s
         self._beats = 0
         self._refresh_at = 0
         self._up: bool | None = None
@@ -91,9 +92,9 @@ class Heartbeat:
         self._beats += 1
 
     async def _refresh(self) -> None:
-        started_s = time.monotonic()
+        started_s = self._clock_s()
         self._show(await self._parts.store.call(read_view))
-        took_s = time.monotonic() - started_s
+        took_s = self._clock_s() - started_s
         self._refresh_at = self._beats + max(_GAUGES_EVERY, math.ceil(took_s / _READING_RATIO / _PERIOD_S))
 
     async def stop(self) -> None:
