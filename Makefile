@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run install test check bench bench-serving bench-serving-smoke format reference clean
+.PHONY: help run install test check bench bench-startup bench-peers bench-serving bench-serving-smoke format reference docs lock sbom clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,8 +25,14 @@ check: $(STAMP)  ## Lint, types, import rule
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Measure first start, second start and Ctrl-C on a state folder of its own
+bench: $(STAMP)  ## Measure every figure of the README again; an hour, goes on where it was stopped; `ONLY="head startup"` picks
+	$(BIN)/python -m load_tests.bench $(if $(ONLY),--only $(ONLY))
+
+bench-startup: $(STAMP)  ## Measure first start, second start and Ctrl-C on a state folder of its own
 	$(BIN)/python -m load_tests.startup
+
+bench-peers: $(STAMP)  ## Measure Hone against LitServe, BentoML and others, each installed in an environment of its own; `ONLY=litserve`
+	$(BIN)/python -m load_tests.peers $(if $(ONLY),--only $(ONLY))
 
 bench-serving: $(STAMP)  ## Measure serving against raw engine, baselines and overload; wants a quiet machine (15 minutes)
 	$(BIN)/python -m load_tests.serving --out results/serving
@@ -41,8 +47,17 @@ format: $(STAMP)  ## Format the code and apply safe fixes
 reference: $(STAMP)  ## Write the generated parts of README.md and docs/ anew
 	$(BIN)/python -m deploy.reference
 
+docs: $(STAMP)  ## Build the documentation into site/, with warnings as errors; it is read without a network
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+lock: $(STAMP)  ## Write deploy/docker/requirements.lock, exact versions with hashes, anew; asks the package index
+	$(BIN)/python -m deploy.lock
+
+sbom: $(STAMP)  ## Write a software bill of materials (CycloneDX) of what Hone needs to run
+	$(BIN)/python -m deploy.licences results/sbom.cdx.json
+
 clean:  ## Remove the environment and every cache; the state in .hone stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,6 +9,10 @@
     encoder/config.json …    the torch encoder in Hugging Face layout (config.json, model.safetensors)
     encoder/onnx/*.onnx      the variants an engine can run: token ids in, embedding (n, h) out
     card.md                  the model card
+    profile.safetensors      how it answered held-out rows, the reference for drift; absent in bundles made before there was one
+    validation.safetensors   what it said of validation rows before it learned them, for choosing thresholds; absent like that
+    tuned.safetensors        the head over embeddings that was trained together with the encoder, where it was: what weights
+                             are averaged with
 
 Only data is read from a bundle: safetensors, ONNX and JSON; never pickle, never code.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -34,6 +39,7 @@ MANIFEST = "manifest.json"
 HEAD = "head.safetensors"
 NGRAMS = "ngrams.json"
 CARD = "card.md"
+TUNED = "tuned.safetensors"
 ENCODER = "encoder"
 TOKENIZER = f"{ENCODER}/tokenizer.json"
 Features = Literal["encoder", "ngrams", "both"]
@@ -90,6 +96,27 @@ class Parity(Strict):
     accuracy_engine: float
 
 
+class Nearness(Strict):
+    """How near a text must be to a corrected one for the memory to give it the same label, and how that was found.
+
+    Counts are of texts: those of the validation part that are answered from the others, of these from the ones that were
+    predicted wrong (``wrong_…``), and of the test part, which chose nothing.
+    """
+
+    similarity: float | None = Field(description="Least cosine similarity; null where none was seen to be reliable.")
+    contrary_score: float = Field(description="A version that is as sure of another label is not overruled.")
+    rows: int
+    answered: int
+    right: int
+    right_low: float = Field(description="The share of right answers is higher, with a confidence of 95%.")
+    wrong_rows: int
+    wrong_answered: int
+    wrong_right: int
+    test_rows: int
+    test_answered: int
+    test_right: int
+
+
 class Lineage(Strict):
     """Where a bundle comes from."""
 
@@ -103,6 +130,15 @@ class Lineage(Strict):
     libraries: dict[str, str]
     rows: dict[str, int] = Field(description="Examples by split; of them `corrected` by people and `doubted` for it.")
     train_s: float
+
+    @property
+    def made_of(self) -> str | None:
+        """Return which versions it was made of and how; None for one that learned by itself."""
+        members = self.settings.get("members")
+        if not members:
+            return None
+        said = ", ".join(str(members).split())
+        return f"taught what {said} say together" if self.settings.get("ensemble") == "distill" else f"the average of {said}"
 
 
 class Manifest(Strict):
@@ -118,6 +154,7 @@ class Manifest(Strict):
     temperature: float = Field(gt=0, description="Logits are divided by it; fitted on validation rows.")
     metrics: dict[str, float] = Field(description="Computed on rows of the test split only, unless the name says `validation`.")
     parity: Parity | None
+    nearness: Nearness | None = Field(None, description="Null without an encoder, and in bundles of earlier releases.")
     lineage: Lineage
     probes: list[Probe] = Field(description="Fixed texts with the answer recorded at export; a loader repeats them.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 by path.")
@@ -147,9 +184,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Record the checksum of every file in ``folder`` and write the manifest last; without one a folder is no bundle."""
-    files = {name: file_sha256(folder / name) for name in _names(folder)}
+def seal(folder: Path, manifest: Manifest, known: Mapping[str, str] | None = None) -> Manifest:
+    """Record the checksum of every file in ``folder`` and write the manifest last; without one a folder is no bundle.
+
+    ``known`` are checksums, by path, of files that were read just before and have not changed since.
+    """
+    kept = known or {}
+    files = {name: kept.get(name) or file_sha256(folder / name) for name in _names(folder)}
     sealed = manifest.model_copy(update={"files": files})
     write_atomically(folder / MANIFEST, sealed.model_dump_json(indent=1).encode())
     for path in {(folder / name).parent for name in files}:

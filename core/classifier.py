@@ -100,6 +100,11 @@ class Classifier:
         self._encoder = encoder
         self._ngrams = ngrams
         self.device: Literal["cpu", "gpu"] = "cpu"
+        # Names the space its embeddings lie in: those of classifiers with one name can be compared.
+        self.space: str | None = None
+        # How many batches are best at work at a time, and of how many texts at most; who chose the engine says so.
+        self.lanes = 1
+        self.batch_texts: int | None = None
         self._check_shapes()
 
     @classmethod
@@ -134,6 +139,8 @@ class Classifier:
             encoder.tokenizers[_tokenizer_key(manifest)] = tokenizer
         ngrams = Ngrams.load(folder / NGRAMS) if manifest.ngrams is not None else None
         classifier = cls(manifest, head, tokenizer, encoder, ngrams)
+        if file is not None:
+            classifier.space = " ".join([manifest.files[file], *map(str, _tokenizer_key(manifest)), provider])
         classifier.device = "gpu" if encoder is not None and provider == "cuda" else "cpu"
         if checked:
             classifier.check_probes()
@@ -161,15 +168,24 @@ class Classifier:
         """Return calibrated logits (n, c) of one batch, which the engine runs as it is."""
         return self._logits(prepared, self._encoder.embed if self._encoder is not None else None)
 
+    def logits_and_embeddings(self, prepared: Sequence[Prepared]) -> tuple[FloatMatrix, FloatMatrix | None]:
+        """Return what :meth:`logits` does, and the embeddings (n, h), of length 1, that they come from; None without any."""
+        return self._read(prepared, self._encoder.embed if self._encoder is not None else None)
+
     def _logits(self, prepared: Sequence[Prepared], embed: Embed | None) -> FloatMatrix:
+        return self._read(prepared, embed)[0]
+
+    def _read(self, prepared: Sequence[Prepared], embed: Embed | None) -> tuple[FloatMatrix, FloatMatrix | None]:
         logits = np.tile(self.head.bias, (len(prepared), 1))
+        embeddings: FloatMatrix | None = None
         if embed is not None and self.head.encoder is not None:
-            logits += _embeddings(embed, [item.ids for item in prepared], len(self.head.encoder)) @ self.head.encoder
+            embeddings = _embeddings(embed, [item.ids for item in prepared], len(self.head.encoder))
+            logits += embeddings @ self.head.encoder
         if self.head.ngrams is not None:
             for row, item in enumerate(prepared):
                 if item.ngrams is not None and len(item.ngrams.indices):
                     logits[row] += item.ngrams.values @ self.head.ngrams[item.ngrams.indices]
-        return np.asarray(logits / self.manifest.temperature, dtype=np.float32)
+        return np.asarray(logits / self.manifest.temperature, dtype=np.float32), embeddings
 
     def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         """Return probabilities (n, c) of one batch, columns in the order of ``labels``."""

@@ -43,7 +43,7 @@ def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[IntMatrix, IntMatrix]:
 
 
 class OnnxEncoder:
-    """Runs one exported encoder; safe to call from several threads."""
+    """Runs one exported encoder; several threads may each run a batch of their own at a time."""
 
     def __init__(self, path: Path, *, threads: int = 0, provider: Provider = "cpu") -> None:
         """Load ``path`` with ``threads`` threads (0: one per core) on ``provider``.
@@ -116,6 +116,12 @@ def held_encoder(digest: str, *, threads: int = 0, provider: Provider = "cpu") -
     """Return the encoder with this content digest if a living classifier has it, else None; nothing is read."""
     with _sessions_lock:
         return _sessions.get((digest, threads, provider))
+
+
+def encoder_is_held(digest: str) -> bool:
+    """Return whether a living classifier has the encoder with this content digest, whatever its threads."""
+    with _sessions_lock:
+        return any(held == digest for held, _, _ in list(_sessions))
 
 
 def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:

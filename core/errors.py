@@ -33,10 +33,16 @@ Messages and details never carry a user's text.
     │   ├── IdempotencyConflict    one key, two bodies
     │   ├── NothingToRollBack
     │   ├── GateRefused            promoting what the gate refused, without saying so
-    │   └── RunNotActive           stopping a run that has ended
+    │   ├── ApprovalNeeded         promoting what a person has to sign for, without saying so
+    │   ├── ApprovalStale          signing for what was compared with another champion, without saying so
+    │   ├── RegistryChanged        another node moved something at the same moment
+    │   ├── RunNotActive           stopping a run that has ended
+    │   ├── RunNotRepeatable       a run whose record does not say enough to resume or repeat it
+    │   └── CheckpointUnusable     going on from a checkpoint that is gone, damaged or of another training
     ├── Unavailable                try again later
     │   ├── NoModel                no version serves yet
     │   ├── StoreUnavailable       the feedback store does not answer
+    │   ├── BundlesUnavailable     the store that nodes share bundles by does not answer
     │   ├── Overloaded             the queue is full
     │   │   └── KeyBusy            one key has too many requests in flight
     │   └── DeadlineExceeded       the answer did not come in time
@@ -231,10 +237,40 @@ class GateRefused(Conflict):
     code = "gate_refused"
 
 
+class ApprovalNeeded(Conflict):
+    """A person has to sign for this version first; promoting it without takes an explicit override."""
+
+    code = "approval_needed"
+
+
+class ApprovalStale(Conflict):
+    """The version was compared with another champion than the present one; signing for it takes saying that one knows."""
+
+    code = "approval_stale"
+
+
+class RegistryChanged(Conflict):
+    """Another node changed the registry at the same moment; look at it and try again."""
+
+    code = "registry_changed"
+
+
 class RunNotActive(Conflict):
     """The run has ended already."""
 
     code = "run_not_active"
+
+
+class RunNotRepeatable(Conflict):
+    """The run cannot be resumed or repeated: it goes on still, or its record or its data are gone."""
+
+    code = "run_not_repeatable"
+
+
+class CheckpointUnusable(Conflict):
+    """The checkpoint a run should go on from is gone, damaged, or belongs to another training."""
+
+    code = "checkpoint_unusable"
 
 
 class Unavailable(HoneError):
@@ -253,6 +289,12 @@ class StoreUnavailable(Unavailable):
     """The feedback store does not answer; nothing was written."""
 
     code = "store_unavailable"
+
+
+class BundlesUnavailable(Unavailable):
+    """The store of bundles (``HONE_BUNDLES_URL``) does not answer; what serves keeps serving, and no version can be moved."""
+
+    code = "bundles_unavailable"
 
 
 class Overloaded(Unavailable):
@@ -310,7 +352,7 @@ class TrailBroken(HoneError):
 
 
 class BackupDamaged(HoneError):
-    """A backup is incomplete, altered, of another schema, or does not belong where it is to be restored."""
+    """A backup is incomplete, altered, or of a newer release."""
 
     code = "backup_damaged"
 

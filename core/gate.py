@@ -1,13 +1,16 @@
 """The gate: may a candidate take the champion's place? Every rule says its value, its limit, its verdict and why.
 
-A candidate is promoted when no rule forbids it and there is evidence for it: a significant gain on the holdout, or
-significantly many corrected answers put right. The two kinds of evidence share ``alpha`` (Bonferroni), so equal models pass at
-most as often as ``alpha`` says.
+A candidate is promoted when no rule forbids it and there is evidence for it, of one of three kinds, on rows it never learned
+from: a gain on the frozen holdout; a gain on recent predictions that chance drew and people judged; or more of what people
+corrected put right than another model would by chance. The kinds share ``alpha``, and each look at the same rows may use less
+of it, so that candidates which are no better pass at most as often as ``alpha`` says, however many are tried.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -15,6 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 IntVector = NDArray[np.int64]
+FloatVector = NDArray[np.float64]
+# What a better candidate is expected to gain; a holdout that cannot show it is worn.
+WORTH_RATIO = 0.02
 
 
 class Rule(BaseModel):
@@ -30,8 +36,76 @@ class Rule(BaseModel):
     why: str
 
 
+class ClassChange(BaseModel):
+    """What became of one label, or one slice, on the holdout."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int
+    champion_right: int
+    candidate_right: int
+    better: int | None = Field(None, description="Rows the candidate puts right; null in decisions of earlier releases.")
+    worse: int | None = Field(None, description="Rows it puts wrong.")
+
+    @classmethod
+    def of(cls, name: str, answers: Answers) -> ClassChange:
+        """Return what became of the rows in ``answers``."""
+        better, worse = answers.flips
+        champion_right = int((answers.champion == answers.truth).sum())
+        return cls(
+            name=name,
+            rows=len(answers.truth),
+            champion_right=champion_right,
+            candidate_right=champion_right + better - worse,
+            better=better,
+            worse=worse,
+        )
+
+
+class Bin(BaseModel):
+    """Answers of about the same confidence: what they promise, and what they keep."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    confidence: float = Field(description="Mean of the best label's probability.")
+    right_ratio: float
+
+
+class Reliability(BaseModel):
+    """How honest both models' probabilities are on the holdout, in bins by confidence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    champion: list[Bin]
+    candidate: list[Bin]
+
+
+class Looks(BaseModel):
+    """How often the same rows were looked at, this time included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    holdout: str | None = Field(None, description="Names the holdout's rows.")
+    holdout_looks: int = 1
+    recent_looks: int = 1
+    least_gain_ratio: float | None = Field(
+        None,
+        description="Least gain in accuracy that the holdout can show at this look, where models differ as much as these; "
+        "null where it can show none.",
+    )
+    worn: bool = Field(
+        False, description="Whether that is more than two points: the holdout is too small, or was looked at too often."
+    )
+    too_small: bool = Field(False, description="Whether it was more than two points at the first look already.")
+
+
+Mode = Literal["auto", "approve"]
+
+
 class GateDecision(BaseModel):
-    """What the gate decided, rule by rule."""
+    """What the gate decided, rule by rule; with mode ``approve`` what it recommends to whoever signs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,6 +113,18 @@ class GateDecision(BaseModel):
     summary: str
     champion: str | None
     rules: list[Rule]
+    mode: Mode = Field("auto", description="`approve`: a person has to sign before it is promoted.")
+    looks: Looks = Looks()
+    classes: list[ClassChange] = Field(default_factory=list, description="The labels, in order.")
+    new_classes: list[ClassChange] = Field(default_factory=list, description="Labels the champion does not know.")
+    slices: list[ClassChange] = Field(default_factory=list)
+    holdout: ClassChange | None = Field(None, description="All rows of the holdout; null before there was a champion.")
+    reliability: Reliability | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it recommends the version to a person, who has the last word."""
+        return self.promote and self.mode == "approve"
 
 
 @dataclass(frozen=True)
@@ -46,23 +132,31 @@ class GateLimits:
     """The settings of the gate; see ``core.settings`` for their meaning."""
 
     min_rows: int = 50
+    min_gain_ratio: float = 0.0
+    min_new_class_ratio: float = 0.5
     alpha: float = 0.05
     max_loss_ratio: float = 0.005
+    max_sure_loss_ratio: float = 0.02
+    max_forgetting_ratio: float = 0.05
     max_class_loss_ratio: float = 0.10
     max_negative_flip_ratio: float = 0.05
     min_parity_ratio: float = 0.99
+    max_calibration_loss_ratio: float = 0.05
+    max_growth: float = 2.0
 
 
 @dataclass(frozen=True)
 class Answers:
     """The same rows answered by both models: ``truth``, ``champion`` and ``candidate`` are label indices (n,).
 
-    An index of -1 stands for a label the model does not know.
+    An index of -1 stands for a label the model does not know. ``gains`` (n,) are the nats by which the candidate finds the
+    right labels likelier than the champion does; None where nobody knows.
     """
 
     truth: IntVector
     champion: IntVector
     candidate: IntVector
+    gains: FloatVector | None = None
 
     @property
     def flips(self) -> tuple[int, int]:
@@ -70,50 +164,130 @@ class Answers:
         before, after = self.champion == self.truth, self.candidate == self.truth
         return int((~before & after).sum()), int((before & ~after).sum())
 
+    def take(self, places: IntVector) -> Answers:
+        """Return some of the rows."""
+        gains = None if self.gains is None else self.gains[places]
+        return Answers(self.truth[places], self.champion[places], self.candidate[places], gains)
 
-def mcnemar(better: int, worse: int) -> float:
-    """Return the one-sided p-value that ``better`` wins out of ``better + worse`` discordant rows are mere chance.
-
-    The exact (binomial) form of McNemar's test (McNemar 1947, Psychometrika 12).
-
-    >>> mcnemar(5, 0)
-    0.03125
-    """
-    # Costs a second to import, which every start of a replica or a command would pay.
-    from scipy.stats import binomtest
-
-    total = better + worse
-    return float(binomtest(better, total, 0.5, alternative="greater").pvalue) if total else 1.0
+    def beside(self, others: Answers) -> Answers:
+        """Return these rows and the others; what they gain is known where it is known of both."""
+        gains = None
+        if self.gains is not None and others.gains is not None:
+            gains = np.concatenate([self.gains, others.gains])
+        return Answers(
+            np.concatenate([self.truth, others.truth]),
+            np.concatenate([self.champion, others.champion]),
+            np.concatenate([self.candidate, others.candidate]),
+            gains,
+        )
 
 
-def decide(
-    holdout: Answers, corrections: Answers, *, labels: list[str], parity_ratio: float, champion: str, limits: GateLimits
-) -> GateDecision:
-    """Return the decision on a candidate that was compared with ``champion`` on the rows of both.
+def by_label(answers: Answers, labels: Sequence[str]) -> dict[str, IntVector]:
+    """Return the places of the rows of each label that has any, in order of the labels."""
+    return {labels[place]: np.flatnonzero(answers.truth == place) for place in np.unique(answers.truth)}
+
+
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+NO_ANSWERS = Answers(_NO_ROWS, _NO_ROWS, _NO_ROWS)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What both models said of rows that neither learned from.
 
     Args:
-        holdout: rows no model was ever trained on.
-        corrections: corrections the champion has not learned from. The candidate may have, so this rule asks whether it does
-            what people asked for; it is never reported as quality.
-        labels: names, in the order of the indices.
-        parity_ratio: share of rows on which the exported engine gives the label torch gives.
-        champion: the version compared with.
-        limits: the settings of the gate.
+        holdout: the frozen holdout.
+        recent: recent predictions that chance drew, as people judged them.
+        corrections: recent texts that people chose to correct or confirm.
+        new: rows of labels that the champion does not know; none of them is among the others.
+        before: a version that served before the champion and did better on the holdout, and its answers there in the
+            champion's place.
+        slices: places in ``holdout``, by the name of the slice.
+        looks: how often the rows were looked at.
+        earlier: predictions that chance drew and the champion was fitted on; both models answer as they would have without.
     """
+
+    holdout: Answers
+    recent: Answers = NO_ANSWERS
+    corrections: Answers = NO_ANSWERS
+    new: Answers = NO_ANSWERS
+    before: tuple[str, Answers] | None = None
+    slices: Mapping[str, IntVector] = field(default_factory=dict)
+    looks: Looks = field(default_factory=Looks)
+    earlier: Answers = NO_ANSWERS
+
+
+@dataclass(frozen=True)
+class Make:
+    """What a candidate is like beside its answers, ratios against the champion: None was not measured.
+
+    ``calibration`` holds the calibration errors of champion and candidate on the holdout, ``reliability`` what they come from.
+    """
+
+    parity_ratio: float
+    calibration: tuple[float, float] | None = None
+    reliability: Reliability | None = None
+    size_ratio: float | None = None
+    latency_ratio: float | None = None
+
+
+def decide(evidence: Evidence, make: Make, *, labels: list[str], champion: str, limits: GateLimits) -> GateDecision:
+    """Return the decision on a candidate that was compared with ``champion``; ``labels`` are named in order of the indices."""
+    from core import gate_rules
+
+    holdout = evidence.holdout
     rules = [
-        _rows(len(holdout.truth), limits),
-        _parity(parity_ratio, limits),
-        _accuracy_loss(holdout, limits),
-        _class_floor(holdout, labels, limits),
-        _negative_flips(holdout, limits),
-        _holdout_gain(holdout, limits),
-        _corrections_fixed(corrections, limits),
+        gate_rules.holdout_rows(len(holdout.truth), limits),
+        gate_rules.parity(make.parity_ratio, limits),
+        gate_rules.holdout_loss(evidence, limits),
+        gate_rules.recent_loss(evidence.recent),
+        *gate_rules.minimum_gain(evidence, limits),
+        gate_rules.class_floor(holdout, labels, limits),
+        *gate_rules.new_classes(evidence, labels, limits),
+        gate_rules.slice_floor(holdout, evidence.slices, limits),
+        gate_rules.negative_flips(holdout, limits),
+        *gate_rules.forgetting(evidence.before, labels, limits),
+        *gate_rules.make(make, limits),
+        *gate_rules.evidence_rules(evidence, limits),
     ]
-    return _conclude(rules, champion)
+    own, new = by_label(holdout, labels), by_label(evidence.new, labels)
+    return _conclude(rules, champion).model_copy(
+        update={
+            "looks": _worn(evidence, gate_rules.share_of_alpha(evidence, limits)),
+            "classes": [ClassChange.of(label, holdout.take(places)) for label, places in own.items()],
+            "new_classes": [ClassChange.of(label, evidence.new.take(places)) for label, places in new.items()],
+            "slices": [ClassChange.of(name, holdout.take(places)) for name, places in evidence.slices.items()],
+            "holdout": ClassChange.of("holdout", holdout),
+            "reliability": make.reliability,
+        }
+    )
+
+
+def _worn(evidence: Evidence, level: float) -> Looks:
+    """Return the looks, with what the holdout can still show where all of them together have ``level``."""
+    from core.gate_statistics import least_gain, spending
+
+    rows = len(evidence.holdout.truth)
+    # Two models that differ on fewer rows cannot be two points apart.
+    discordant = max(sum(evidence.holdout.flips), ceil(WORTH_RATIO * rows))
+
+    def least_at(look: int) -> float | None:
+        return least_gain(discordant, rows, level * spending(look))
+
+    least, at_first = least_at(evidence.looks.holdout_looks), least_at(1)
+    return evidence.looks.model_copy(
+        update={"least_gain_ratio": least, "worn": _is_too_much(least), "too_small": _is_too_much(at_first)}
+    )
+
+
+def _is_too_much(gain: float | None) -> bool:
+    return gain is None or gain > WORTH_RATIO + 1e-9
 
 
 def decide_first(rows: int, accuracy: float, majority_ratio: float, parity_ratio: float, limits: GateLimits) -> GateDecision:
     """Return the decision on the first version: without a champion, it must beat always naming the commonest label."""
+    from core import gate_rules
+
     floor = Rule(
         name="beats_majority",
         value=accuracy,
@@ -122,70 +296,7 @@ def decide_first(rows: int, accuracy: float, majority_ratio: float, parity_ratio
         passed=accuracy > majority_ratio,
         why=f"accuracy on {rows} holdout rows against always naming the commonest label",
     )
-    return _conclude([_rows(rows, limits), _parity(parity_ratio, limits), floor], None)
-
-
-def _rows(rows: int, limits: GateLimits) -> Rule:
-    why = f"{rows} holdout rows to judge on"
-    return Rule(
-        name="holdout_rows", value=rows, limit=limits.min_rows, kind="required", passed=rows >= limits.min_rows, why=why
-    )
-
-
-def _parity(ratio: float, limits: GateLimits) -> Rule:
-    limit = limits.min_parity_ratio
-    why = "share of rows on which the exported engine gives the label torch gives"
-    return Rule(name="parity", value=ratio, limit=limit, kind="required", passed=ratio >= limit, why=why)
-
-
-def _accuracy_loss(holdout: Answers, limits: GateLimits) -> Rule:
-    rows = len(holdout.truth)
-    better, worse = holdout.flips
-    gain = (better - worse) / rows if rows else 0.0
-    limit = limits.max_loss_ratio
-    why = f"of {rows} holdout rows it puts {better} right and {worse} wrong: {gain * 100:+.2f} points"
-    return Rule(name="accuracy_loss", value=-gain, limit=limit, kind="required", passed=-gain <= limit, why=why)
-
-
-def _negative_flips(holdout: Answers, limits: GateLimits) -> Rule:
-    rows = len(holdout.truth)
-    _, worse = holdout.flips
-    ratio = worse / rows if rows else 0.0
-    limit = limits.max_negative_flip_ratio
-    why = f"{worse} of {rows} rows that were right turn wrong"
-    return Rule(name="negative_flips", value=ratio, limit=limit, kind="required", passed=ratio <= limit, why=why)
-
-
-def _holdout_gain(holdout: Answers, limits: GateLimits) -> Rule:
-    better, worse = holdout.flips
-    chance, level = mcnemar(better, worse), limits.alpha / 2
-    why = f"chance of {better} against {worse} or better between equal models (exact McNemar)"
-    return Rule(name="holdout_gain", value=chance, limit=level, kind="evidence", passed=chance <= level, why=why)
-
-
-def _corrections_fixed(corrections: Answers, limits: GateLimits) -> Rule:
-    fixed, broken = corrections.flips
-    chance, level = mcnemar(fixed, broken), limits.alpha / 2
-    why = f"of {len(corrections.truth)} corrections new to the champion it puts {fixed} right and {broken} wrong"
-    return Rule(name="corrections_fixed", value=chance, limit=level, kind="evidence", passed=chance <= level, why=why)
-
-
-def _class_floor(holdout: Answers, labels: list[str], limits: GateLimits) -> Rule:
-    worst, why = 0.0, "no class loses significantly"
-    # As many tests as classes: alpha is shared among them (Bonferroni), so that one unlucky class does not veto.
-    level = limits.alpha / max(1, len(labels))
-    for index, label in enumerate(labels):
-        rows = np.flatnonzero(holdout.truth == index)
-        count = len(rows)
-        if not count:
-            continue
-        own = Answers(holdout.truth[rows], holdout.champion[rows], holdout.candidate[rows])
-        better, worse = own.flips
-        loss = (worse - better) / count
-        if loss > worst and mcnemar(worse, better) <= level:
-            worst, why = loss, f"recall of {label!r} falls by {loss * 100:.1f} points on {count} rows"
-    limit = limits.max_class_loss_ratio
-    return Rule(name="class_floor", value=worst, limit=limit, kind="required", passed=worst <= limit, why=why)
+    return _conclude([gate_rules.holdout_rows(rows, limits), gate_rules.parity(parity_ratio, limits), floor], None)
 
 
 def _conclude(rules: list[Rule], champion: str | None) -> GateDecision:

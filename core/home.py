@@ -53,6 +53,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def checkpoints(self) -> Path:
+        """From where runs that were stopped go on."""
+        return self.root / "checkpoints"
+
+    @property
     def metrics(self) -> Path:
         """Counters of the processes of the running stack."""
         return self.root / "metrics"
@@ -78,6 +83,11 @@ class Home:
         return self.root / "erasures.jsonl"
 
     @property
+    def trail_pending(self) -> Path:
+        """Entries of the audit trail that wait for the store to come back."""
+        return self.root / "trail-pending.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Held by the running stack."""
         return self.root / "stack.lock"
@@ -85,7 +95,7 @@ class Home:
     @property
     def _folders(self) -> tuple[Path, ...]:
         state = (self.registry, self.spool, self.datasets, self.snapshots, self.runs)
-        return (*state, self.cache, self.logs, self.metrics)
+        return (*state, self.cache, self.checkpoints, self.logs, self.metrics)
 
     def prepare(self) -> None:
         """Create the folders.

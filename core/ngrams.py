@@ -26,6 +26,16 @@ TOKEN_PATTERN = rf"(?u)[{_CJK}]|[!?]|[^\W{_CJK}_]+(?:'[^\W{_CJK}_]+)*"
 _TOKEN = re.compile(TOKEN_PATTERN)
 
 
+def words_of(text: str) -> list[str]:
+    """Return the tokens of a cleaned text, in lower case.
+
+    >>> words_of("Don't 买 it!")
+    ["don't", '买', 'it', '!']
+    """
+    found: list[str] = _TOKEN.findall(text.lower())
+    return found
+
+
 @dataclass(frozen=True)
 class SparseRow:
     """One text: ``indices`` into the vocabulary, ascending, and ``values`` of Euclidean length 1 (or none)."""
@@ -53,7 +63,7 @@ class Ngrams:
 
     def row(self, text: str) -> SparseRow:
         """Return the TF-IDF vector of a cleaned text."""
-        tokens: list[str] = _TOKEN.findall(text.lower())
+        tokens = words_of(text)
         counts: dict[int, int] = {}
         places = self.vocabulary
         for size in range(1, self.longest + 1):

@@ -28,8 +28,8 @@ class ErasureAnswer(Wire):
     by: str
     counts: dict[str, int] = Field(
         description="Rows and lines that went: `predictions`, `corrections`, `idempotency_keys`, `review_items`, `spooled`, "
-        "`snapshot_examples`, `dataset_examples`, `embedding_files`; `unreadable_files` are damaged and were left for a "
-        "person to look at; `spool_files_in_use` are another process's, which drops its lines by itself."
+        "`snapshot_examples`, `dataset_examples`, `embedding_files`, `checkpoints`; `unreadable_files` are damaged and were "
+        "left for a person to look at; `spool_files_in_use` are another process's, which drops its lines by itself."
     )
     versions: list[str] = Field(description="Versions that had learned from it, oldest first; they are not changed.")
     runs_stopped: list[str] = Field(description="Runs that were at work on it; none of them registers a version.")

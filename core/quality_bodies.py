@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from core.drift_bodies import AccuracyGuess
 from core.schemas import CorrectionAnswer, ShortString, Wire
 
 SuspicionState = Literal["quarantined", "released", "upheld"]
@@ -94,8 +95,26 @@ class AnnotatorsAnswer(Wire):
     shared_texts: int = Field(description="Texts with more than one annotator.")
 
 
+class ClassAccuracy(Wire):
+    """Of audited texts whose right label is this one, the share that was answered so, with its 95% interval."""
+
+    label: str
+    accuracy: float
+    low: float
+    high: float
+    judged: int
+
+
+class NaiveAccuracy(Wire):
+    """Right and wrong among all predictions people said something of; they look at what is wrong, so it is biased."""
+
+    right: int
+    wrong: int
+    accuracy: float
+
+
 class AccuracyAnswer(Wire):
-    """Live accuracy of one version, by a random sample of its predictions that people judged."""
+    """Live accuracy of one version, by a random sample of its predictions that people judged, and two other ways beside it."""
 
     version: str
     accuracy: float | None = Field(description="Null before anything was judged.")
@@ -104,10 +123,14 @@ class AccuracyAnswer(Wire):
     judged: int = Field(description="Predictions of the sample that were judged.")
     waiting: int = Field(description="Predictions of the sample that wait in the review queue.")
     effective: float = Field(description="What the judged ones are worth, of equally probable ones.")
+    classes: list[ClassAccuracy] = Field(default=[], description="By the right label, the most often judged first.")
+    naive: NaiveAccuracy | None = Field(None, description="By all corrections and confirmations; biased.")
+    estimated: AccuracyGuess | None = Field(None, description="Guessed without labels, for the newest window of answers.")
+    gap: float | None = Field(None, description="Guessed less audited; large where what is right for a text has changed.")
 
 
 class AccuraciesAnswer(Wire):
-    """Answer of ``GET /v1/accuracy``: versions with a sample, the newest first."""
+    """Answer of ``GET /v1/accuracy``: versions of which something is known, the newest audited first."""
 
     versions: list[AccuracyAnswer]
 
@@ -121,6 +144,7 @@ class ReviewItem(Wire):
     predicted_label: str | None = Field(description="The model's guess; null in the audit, where it must not lead anybody.")
     model_version: str | None
     leased_until: datetime = Field(description="Until then nobody else is asked.")
+    reasons: list[Reason] = Field([], description="Why a correction is doubted, with `suspect`; none names its label.")
 
 
 class ReviewAnswer(Wire):

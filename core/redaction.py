@@ -105,11 +105,15 @@ class Redactor:
         taken: list[Found] = []
         for name, pattern in self._own:
             _take(taken, name, (found.span() for found in pattern.finditer(text) if found.end() > found.start()))
-        for kind, finder in self._finders:
-            # What is known to be something else must not be read as a part of a longer number.
-            for start, end, _ in taken:
-                narrow = f"{narrow[:start]}{'|' * (end - start)}{narrow[end:]}"
-            _take(taken, kind, finder(narrow))
+        known = -1
+        # A number beside another is sometimes seen only when that one is gone.
+        while known < len(taken):
+            known = len(taken)
+            for kind, finder in self._finders:
+                # What is known to be something else must not be read as a part of a longer number.
+                for start, end, _ in taken:
+                    narrow = f"{narrow[:start]}{'|' * (end - start)}{narrow[end:]}"
+                _take(taken, kind, finder(narrow))
         return sorted(taken)
 
     def redact(self, text: str) -> str:

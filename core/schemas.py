@@ -7,11 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
+from core.finetuning import Preset
+
 Source = Literal["head", "full", "memory"]
 CorrectionKind = Literal["correction", "confirmation"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 TextKept = Literal["full", "redacted", "hash", "none"]
 Trigger = Literal["manual", "count", "schedule", "drift"]
+FitSpeed = Literal["head", "full"]
+RunSpeed = Literal["head", "full", "auto"]
 ScoreFunction = Literal["softmax", "sigmoid", "none"]
 Truncation = Literal["right", "left", "refuse"]
 LongText = Literal["truncate", "chunk"]
@@ -105,6 +109,14 @@ class ExplanationAnswer(Wire):
     )
 
 
+class MemoryAnswer(Wire):
+    """Why the memory answered rather than the version."""
+
+    correction_id: str = Field(description="The correction that said so.")
+    match: Literal["exact", "near"] = Field(description="`exact`: of this very text; `near`: of one that means the same.")
+    similarity: FiniteFloat = Field(description="Cosine similarity of the two texts' embeddings; 1 for the text itself.")
+
+
 class PredictionAnswer(Wire):
     """One answered text."""
 
@@ -119,7 +131,10 @@ class PredictionAnswer(Wire):
     truncated: bool = Field(description="The text had more tokens than the encoder reads; the rest was ignored.")
     abstained: bool = Field(description="The probability of `label` is below the request's `min_score`: better ask a person.")
     windows: int = Field(ge=1, description="In how many windows the text was read; 1 unless it is long and `chunk` is on.")
-    explanation: ExplanationAnswer | None = Field(None, description="Why `label` got its score, where `explain` is on.")
+    explanation: ExplanationAnswer | None = Field(
+        None, description="Why `label` got its score, where `explain` is on and the version answered itself."
+    )
+    memory: MemoryAnswer | None = Field(None, description="Which correction answered; only where `source` is `memory`.")
 
 
 class PredictionsAnswer(Wire):
@@ -188,13 +203,16 @@ class PredictionRecord(BaseModel):
     subject: str | None = None
     text_kept: TextKept = Field("full", description="What is kept of the text; with `hash` and `none` it is empty.")
     sample_ratio: float = Field(1.0, description="The chance it had of being kept; it stands for one over this many.")
+    model_label: str | None = Field(None, description="What the version itself had said, where the memory answered.")
+    model_score: float | None = Field(None, description="The probability that it gave that label.")
 
 
-class RunRequest(Wire):
-    """Body of ``POST /v1/runs``."""
+class CurvePoint(Wire):
+    """A moment of training."""
 
-    speed: Literal["head", "full"] = Field("head", description="`head` refits the linear head; `full` also trains the encoder.")
-    note: str | None = Field(None, max_length=500, description="Why; kept with the run.")
+    progress_ratio: float = Field(ge=0.0, le=1.0, description="How far the run was.")
+    loss: FiniteFloat = Field(description="Of the batch at hand.")
+    examples_per_s: FiniteFloat | None = None
 
 
 class RunAnswer(Wire):
@@ -202,7 +220,7 @@ class RunAnswer(Wire):
 
     run_id: str
     state: RunState
-    speed: Literal["head", "full"]
+    speed: RunSpeed = Field(description="What was asked for.")
     trigger: Trigger
     note: str | None
     created_at: datetime
@@ -214,8 +232,27 @@ class RunAnswer(Wire):
     metrics: dict[str, float]
     snapshot: str | None = Field(description="Hash of the examples it saw.")
     version: str | None = Field(description="The version it registered.")
-    promoted: bool | None
+    promoted: bool | None = Field(description="Whether it became champion; of a run that succeeded null: a person has to sign.")
     error: str | None
+    chosen: FitSpeed | None = Field(None, description="What was trained; with `auto` null until that is decided.")
+    why: str | None = Field(None, description="Why this speed, or this outcome.")
+    curve: list[CurvePoint] = Field(
+        default_factory=list, description="How the loss fell, at most 200 points; empty in lists of runs."
+    )
+    preset: Preset | None = Field(None, description="How it was asked to train the encoder; null: as the settings say.")
+    finetune: dict[str, JsonValue] | None = Field(None, description="What it was asked to do otherwise than that.")
+    resumes: str | None = Field(None, description="The run it goes on from.")
+    repeats: str | None = Field(None, description="The run it does again.")
+
+
+class Outlook(Wire):
+    """When the learner will learn next by itself, and what holds it back."""
+
+    at: datetime = Field(description="When the learner said so; an old moment means that none is at work.")
+    trigger: Trigger | None = Field(None, description="What starts the next run; null while nothing is due or foreseen.")
+    due_at: datetime | None = Field(None, description="The earliest moment it starts; null while that is not known.")
+    held_by: Literal["quiet_hours", "back_off", "budget"] | None = Field(None, description="What holds back a run that is due.")
+    why: str = Field(description="The same as a sentence.")
 
 
 class RunsAnswer(Wire):

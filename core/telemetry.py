@@ -8,6 +8,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.bounded_file import BoundedFile
+
+MAX_BYTES = 50_000_000
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -40,9 +44,27 @@ def _name_or_text(value: object) -> str:
     return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
-def configure_logging(level: str, path: Path | None = None) -> None:
-    """Send the ``hone`` loggers to ``path``, or to standard error."""
-    handler: logging.Handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stderr)
+class _BoundedLog(logging.Handler):
+    """Writes records to a file that other processes write to as well."""
+
+    def __init__(self, file: BoundedFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._file.append(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def configure_logging(level: str, path: Path | None = None, *, max_bytes: int = MAX_BYTES) -> None:
+    """Send the ``hone`` loggers to ``path``, or to standard error; a file of ``max_bytes`` is put aside."""
+    handler: logging.Handler = _BoundedLog(BoundedFile(path, max_bytes)) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("hone")
     logger.handlers[:] = [handler]

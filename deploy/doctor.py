@@ -131,9 +131,9 @@ def _home(settings: Settings) -> Iterator[Check]:
 def _champion(settings: Settings) -> Iterator[Check]:
     from core.classifier import Classifier
     from core.engines import choose_engine
-    from core.registry import Registry
+    from core.registries import registry_of
 
-    registry = Registry(settings.home.registry)
+    registry = registry_of(settings)
     champion = registry.aliases().champion
     if champion is None:
         yield Check(
@@ -162,27 +162,31 @@ def _engine(manifest: Manifest, choice: EngineChoice | None) -> str:
         return "n-grams and a matrix product alone; the bundle has no encoder"
     where = "the CPU" if choice.provider == "cpu" else "CUDA"
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in sorted(choice.texts_per_s.items()))
-    measured = f"; texts/s in batches of 32: {rates}" if rates else ""
+    measured = f"; texts/s: {rates}" if rates else ""
     if manifest.parity is None:
         parity = "its agreement with torch was not measured"
     else:
         parity = f"{manifest.parity.label_agreement_ratio * 100:.2f} % same labels as torch on {manifest.parity.rows} rows"
     threads = f"{choice.threads} thread{'' if choice.threads == 1 else 's'}"
+    if choice.lanes > 1:
+        threads = f"{choice.lanes} batches at a time with {threads} each"
     return f"ONNX Runtime {choice.variant} on {where}, {threads}: {choice.reason}; {parity}{measured}"
 
 
 def _leftovers(settings: Settings) -> Iterator[Check]:
-    from core.registry import Registry
+    from core.registries import registry_of
     from deploy.stack.preflight import running_stack
 
-    registry = Registry(settings.home.registry)
+    registry = registry_of(settings)
     pid = running_stack(settings.home)
     aliases = registry.aliases().model_dump()
     known = set(registry.versions())
     found = [
         f"the alias {part} names {name}, which is not there" for part, name in aliases.items() if name and name not in known
     ]
-    broken = [name for name in sorted(known) if not (registry.root / "versions" / name / "manifest.json").exists()]
+    # Where nodes share an object store, this one need not have them all.
+    here = known if not settings.bundles_url else set()
+    broken = [name for name in sorted(here) if not (registry.root / "versions" / name / "manifest.json").exists()]
     found += [f"the folder {name} is no whole bundle" for name in broken]
     if found:
         yield Check(name="registry", verdict="broken", found="; ".join(found), mend="the next hone up mends it")

@@ -11,7 +11,7 @@ import numpy as np
 from core.classifier import Classifier
 from core.errors import NoModel, StoreUnavailable
 from core.labels import LabelSet
-from core.registry import Registry
+from core.registries import registry_of
 from core.schemas import CorrectionAnswer, CorrectionRequest
 from core.settings import Settings
 from feedback.store import Store
@@ -26,7 +26,7 @@ def champion_of(settings: Settings) -> str:
         NoModel: when there is none yet.
     """
     settings.home.prepare()
-    champion = Registry(settings.home.registry).aliases().champion
+    champion = registry_of(settings).aliases().champion
     if champion is None:
         raise NoModel(f"there is no model in {settings.home.root} yet; hone up makes the default one, hone train one of yours")
     return champion
@@ -48,7 +48,7 @@ class LocalModel:
             NoModel, BundleError: when there is nothing to load.
         """
         version = champion_of(settings)
-        folder = Registry(settings.home.registry).path(version)
+        folder = registry_of(settings).path(version)
         return cls(version, Classifier.load(folder, threads=settings.engine_threads), settings)
 
     def predict(self, texts: Sequence[str], top_k: int | None = None) -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def add_correction(settings: Settings, request: CorrectionRequest, idempotency_k
         NoModel, UnknownLabel, InvalidText, UnknownPrediction, StoreUnavailable: and nothing was kept.
     """
     champion = champion_of(settings)
-    LabelSet(tuple(Registry(settings.home.registry).manifest(champion).labels)).index(request.label)
+    LabelSet(tuple(registry_of(settings).manifest(champion).labels)).index(request.label)
     if request.text is not None:
         check_text(request.text, "text", settings)
     store = Store.of(settings)
@@ -100,16 +100,19 @@ def status_of(settings: Settings) -> dict[str, Any]:
     settings.home.prepare()
     store = Store(settings.sqlalchemy_url)
     found: dict[str, Any] = {
-        "model_version": Registry(settings.home.registry).aliases().champion,
+        "model_version": registry_of(settings).aliases().champion,
         "store_up": True,
         "corrections": None,
         "confirmations": None,
         "last_run": None,
+        "outlook": None,
     }
     try:
         run = store.last_run()
         found["corrections"] = store.correction_count()
         found["confirmations"] = store.correction_count(kind="confirmation")
+        outlook = store.outlook()
+        found["outlook"] = outlook.model_dump(mode="json") if outlook else None
         found["last_run"] = run.model_dump(mode="json") if run else None
     except StoreUnavailable:
         found["store_up"] = False

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from core.correction_bodies import RowReport
 from core.label_bodies import LabelEvent, LabelEventRequest, LabelsAnswer, NewLabels
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings
 from deploy.local import champion_of
 from feedback.bulk import BulkRow
@@ -93,7 +93,7 @@ def decide_label(settings: Settings, request: LabelEventRequest) -> LabelEvent:
 
 
 def _known(settings: Settings) -> list[str]:
-    return Registry(settings.home.registry).manifest(champion_of(settings)).labels
+    return registry_of(settings).manifest(champion_of(settings)).labels
 
 
 @contextmanager

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
-# The normal distribution's quantile for a central 95%.
-_Z = 1.959964
+from core.gate_statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,5 @@ def estimate_accuracy(sample: Sequence[Judged]) -> AccuracyEstimate | None:
     if squares > 0.0 and judged > 1:
         variance = squares / total**2 * judged / (judged - 1)
         effective = min(float(judged), share * (1.0 - share) / variance)
-    low, high = _wilson(share, effective)
+    low, high = wilson(share * effective, effective)
     return AccuracyEstimate(share, low, high, judged, effective)
-
-
-def _wilson(share: float, size: float) -> tuple[float, float]:
-    spread = _Z * _Z / size
-    middle = (share + spread / 2.0) / (1.0 + spread)
-    half = _Z / (1.0 + spread) * sqrt(share * (1.0 - share) / size + spread / (4.0 * size))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from core.quality_bodies import AccuraciesAnswer, AccuracyAnswer, AnnotatorAnswer, AnnotatorsAnswer
-from feedback.accuracy import estimate_accuracy
+from core.quality_bodies import AnnotatorAnswer, AnnotatorsAnswer
 from feedback.agreement import alpha, alpha_by_annotator, alpha_by_label
 from feedback.consensus import ANONYMOUS, Vote, find_consensus
 from feedback.store import Store
@@ -44,27 +43,3 @@ def describe(votes: Sequence[Vote], quarantined: Mapping[str, int]) -> Annotator
     return AnnotatorsAnswer(
         annotators=found, alpha=alpha(labels.values()), alpha_by_label=alpha_by_label(labels), shared_texts=len(shared)
     )
-
-
-def live_accuracy_of(store: Store) -> AccuraciesAnswer:
-    """Return live accuracy by version, from what people judged of each one's audit.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
-    sample, waiting = store.audit_sample(), store.audit_waiting()
-    answers = []
-    for version in dict.fromkeys([*sample, *waiting]):
-        found = estimate_accuracy(sample.get(version, []))
-        answers.append(
-            AccuracyAnswer(
-                version=version,
-                accuracy=found.accuracy if found else None,
-                low=found.low if found else None,
-                high=found.high if found else None,
-                judged=found.judged if found else 0,
-                waiting=waiting[version],
-                effective=found.effective if found else 0.0,
-            )
-        )
-    return AccuraciesAnswer(versions=answers)

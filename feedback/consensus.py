@@ -26,7 +26,10 @@ _PRIOR = Prior()
 
 @dataclass(frozen=True)
 class Vote:
-    """The last word of one annotator on one text; ``sequence`` is that of the correction or confirmation."""
+    """The last word of one annotator on one text; ``sequence`` is that of the correction or confirmation.
+
+    ``predicted_label`` and ``score`` are what the version itself had said, whatever the memory answered in its stead.
+    """
 
     sequence: int
     text: str
@@ -38,6 +41,14 @@ class Vote:
     model_version: str | None = None
     predicted_label: str | None = None
     score: float | None = None
+    correction_id: str = ""
+    # It says something else than the version had said, also where it confirms what the memory answered.
+    overrules: bool = False
+
+    @property
+    def corrects(self) -> bool:
+        """Whether there is something in it that the version had not known."""
+        return self.kind == "correction" or self.overrules
 
 
 @dataclass(frozen=True)

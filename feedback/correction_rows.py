@@ -45,6 +45,7 @@ def new_row(request: CorrectionRequest, prediction: PredictionRecord | None) -> 
         "text_key": prediction.text_key if prediction and prediction.text_key else text_key(text),
         "label": request.label,
         "predicted_label": prediction.label if prediction else None,
+        "model_label": prediction.model_label if prediction else None,
         "model_version": prediction.model_version if prediction else None,
         "annotator": request.annotator,
         "confidence": request.confidence,

@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from core.schemas import CorrectionAnswer, CorrectionKind, CorrectionsAnswer, now
 from feedback.correction_rows import answers_of, find_correction
-from feedback.database import Database, insert_into
+from feedback.database import Database, insert_into, keep_order
 from feedback.idempotency import answers_under
 from feedback.labels import read_book
+from feedback.lesson_changes import note_changes
 from feedback.tables import corrections, withdrawals
 
 _TAKEN = ("sequence", "text", "text_key", "label", "kind", "annotator", "model_version", "predicted_label")
@@ -56,9 +57,12 @@ class Corrections(Database):
         """
         with self._writing() as connection:
             ids = [answer.correction_id for answer in answers_under(connection, key_prefix)]
-            query = select(corrections.c.sequence).where(corrections.c.correction_id.in_(ids))
-            rows = [{"sequence": sequence, "created_at": now()} for sequence in connection.execute(query).scalars()]
+            keep_order(connection)
+            query = select(corrections.c.sequence, corrections.c.text_key).where(corrections.c.correction_id.in_(ids))
+            found = connection.execute(query).all()
+            rows = [{"sequence": row.sequence, "created_at": now()} for row in found]
             if rows:
+                note_changes(connection, {row.text_key for row in found})
                 statement = insert_into(connection, withdrawals).on_conflict_do_nothing(index_elements=["sequence"])
                 connection.execute(statement, rows)
         return ids
@@ -121,7 +125,9 @@ class Corrections(Database):
     def label_outcomes(self) -> Mapping[str, Outcomes]:
         """Return live accuracy's counts per model version; each prediction counts once, by the last word on it."""
         last = _latest_per(corrections.c.prediction_id, [corrections.c.prediction_id.is_not(None)]).subquery()
-        right = func.count().filter(last.c.label == last.c.predicted_label)
+        # What the memory answered counts by what the version itself had said.
+        own = func.coalesce(last.c.model_label, last.c.predicted_label)
+        right = func.count().filter(last.c.label == own)
         query = select(last.c.model_version, right, func.count()).group_by(last.c.model_version)
         with self._reading() as connection:
             return {version: Outcomes(good, total - good) for version, good, total in connection.execute(query)}

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from filelock import FileLock
-from sqlalchemy import Connection, DateTime, Engine, Table, func, inspect, select, text
+from sqlalchemy import Connection, DateTime, Engine, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.discretion import AS_SENT, Discretion
@@ -18,7 +18,7 @@ from core.schemas import now
 from feedback.engine import open_engine
 from feedback.failures import translated
 from feedback.group_commit import GroupCommit
-from feedback.tables import SCHEMA
+from feedback.schema import SchemaState, migrate, set_wal, state_of
 
 Result = TypeVar("Result")
 
@@ -52,6 +52,8 @@ class Database:
     def prepare(self) -> None:
         """Bring the schema to this release's, creating the database where there is none; cheap once that was done.
 
+        A schema that a later release has brought further is left alone, where that release says that this one may use it.
+
         Raises:
             StoreUnavailable: when the database does not answer, or was written by a release this one does not know.
         """
@@ -61,15 +63,24 @@ class Database:
             if self._prepared.is_set():
                 return
             if self._sqlite:
-                _switch_to_wal(self._engine)
+                set_wal(self._engine)
             with self._connect_to_write() as connection, connection.begin():
                 if not self._sqlite:
                     # Others may be migrating, and that takes as long as it takes.
                     connection.execute(text("SET LOCAL lock_timeout = 0"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                if _schema_of(connection) != SCHEMA:
-                    _migrate(connection)
+                if not state_of(connection).usable:
+                    migrate(connection)
             self._prepared.set()
+
+    def schema_state(self) -> SchemaState:
+        """Return how the schema stands, and bring it nowhere.
+
+        Raises:
+            StoreUnavailable: when the database does not answer.
+        """
+        with translated(), self._engine.connect() as connection, connection.begin():
+            return state_of(connection)
 
     def ping(self) -> None:
         """Return when the database has answered.
@@ -153,37 +164,3 @@ def clock(connection: Connection) -> datetime:
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT of this dialect, which can say what to do on conflict."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-
-def _switch_to_wal(engine: Engine) -> None:
-    connection = engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
-
-
-def _schema_of(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
-
-
-def _migrate(connection: Connection) -> None:
-    # Imported here because most starts find the schema in place and need not pay for it.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", "feedback:migrations")
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreUnavailable(
-            f"the feedback store has a schema this release does not know; this release reads up to {SCHEMA}, "
-            "so start the release that wrote the store, or a newer one",
-            reason="schema",
-        ) from error

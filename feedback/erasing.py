@@ -10,6 +10,7 @@ from core.discretion import Discretion
 from core.errors import BundleError, DataError, InputError
 from core.home import Home, append_line
 from core.privacy_bodies import ErasureAnswer, ErasureRequest
+from core.registries import registry_of
 from core.registry import Registry
 from core.schemas import PredictionRecord
 from core.settings import Settings
@@ -31,11 +32,18 @@ def erase(store: Store, settings: Settings, request: ErasureRequest, by: str) ->
         StoreUnavailable: nothing was erased, or nobody knows.
     """
     erasure_id, stopped = store.erase(target_of(request, Discretion.of(settings)), by)
-    _sweep(store, settings.home, store.erasure(erasure_id))
+    _sweep(store, settings, store.erasure(erasure_id))
     if request.retrain:
         run = store.create_run("head", "manual", f"without what {erasure_id} took away")
         store.note_retraining(erasure_id, run.run_id)
     return answer_of(store.erasure(erasure_id), stopped)
+
+
+def erase_again(store: Store, settings: Settings, target: Target, by: str) -> str:
+    """Return the id of a new erasure of what had been erased before an older backup brought it back."""
+    erasure_id, _ = store.erase(target, by)
+    _sweep(store, settings, store.erasure(erasure_id))
+    return erasure_id
 
 
 def target_of(request: ErasureRequest, discretion: Discretion) -> Target:
@@ -50,7 +58,7 @@ def target_of(request: ErasureRequest, discretion: Discretion) -> Target:
     return Target(text_keys=tuple(sorted({text_key(text) for text in texts})))
 
 
-def finish_erasures(store: Store, home: Home) -> int:
+def finish_erasures(store: Store, settings: Settings) -> int:
     """Return how many erasures were completed whose files nobody had seen to.
 
     Raises:
@@ -58,15 +66,23 @@ def finish_erasures(store: Store, home: Home) -> int:
     """
     waiting = store.unswept_erasures()
     for erasure in waiting:
-        _sweep(store, home, erasure)
+        _sweep(store, settings, erasure)
     return len(waiting)
 
 
 def forget_embeddings(home: Home) -> int:
-    """Return how many files of embeddings went: they name texts by hashes alone, and are computed again when needed."""
-    folder = home.cache / "embeddings"
-    files = len(list(folder.glob("*"))) if folder.is_dir() else 0
-    shutil.rmtree(folder, ignore_errors=True)
+    """Return how many files of embeddings and out-of-fold answers went: they name texts by hashes, and one can do without."""
+    files = 0
+    for folder in (home.cache / "embeddings", home.cache / "out-of-fold"):
+        files += len(list(folder.glob("*"))) if folder.is_dir() else 0
+        shutil.rmtree(folder, ignore_errors=True)
+    return files
+
+
+def forget_checkpoints(home: Home) -> int:
+    """Return how many checkpoints of runs went: their weights may have learned from what was erased."""
+    files = len(list(home.checkpoints.glob("*.pt"))) if home.checkpoints.is_dir() else 0
+    shutil.rmtree(home.checkpoints, ignore_errors=True)
     return files
 
 
@@ -84,7 +100,8 @@ def answer_of(erasure: Erasure, stopped: Collection[str] = ()) -> ErasureAnswer:
     )
 
 
-def _sweep(store: Store, home: Home, erasure: Erasure) -> None:
+def _sweep(store: Store, settings: Settings, erasure: Erasure) -> None:
+    home = settings.home
     keys = frozenset(erasure.to_sweep or ())
     target = erasure.target
     # First of all: whoever restores an old backup has to know, also when nothing else is left of this machine's store.
@@ -107,8 +124,9 @@ def _sweep(store: Store, home: Home, erasure: Erasure) -> None:
         "dataset_examples": in_datasets,
         "unreadable_files": unread + unread_too,
         "embedding_files": forget_embeddings(home),
+        "checkpoints": forget_checkpoints(home),
     }
-    store.note_swept(erasure.erasure_id, counts, sorted({*erasure.versions, *_versions_of(home, learned)}))
+    store.note_swept(erasure.erasure_id, counts, sorted({*erasure.versions, *_versions_of(registry_of(settings), learned)}))
 
 
 def _purge(folder: Path, keys: Collection[str], *, base_too: bool) -> tuple[set[str], int, int]:
@@ -132,8 +150,7 @@ def _goes(example: Example, keys: Collection[str], *, base_too: bool) -> bool:
     return example.text_key in keys and (base_too or example.origin != "base")
 
 
-def _versions_of(home: Home, snapshots: Collection[str]) -> list[str]:
-    registry = Registry(home.registry)
+def _versions_of(registry: Registry, snapshots: Collection[str]) -> list[str]:
     versions = []
     for version in registry.versions():
         try:

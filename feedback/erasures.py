@@ -13,6 +13,7 @@ from core.errors import NotFound, SubjectsDamaged
 from core.schemas import LIVE_STATES, now
 from feedback.database import Database, keep_order
 from feedback.erased import ERASURE_LOCK
+from feedback.lesson_changes import forget_changes
 from feedback.privacy_tables import erased_corrections, erasures
 from feedback.quality_tables import review_items, suspicions
 from feedback.tables import corrections, idempotency, predictions, run_corrections, runs, withdrawals
@@ -82,6 +83,7 @@ class Erasures(Database):
                 "versions": [],
             }
             connection.execute(insert(erasures), row)
+            forget_changes(connection, gone.text_keys)
             stopped = _stop_runs(connection)
             kind = "subject" if target.subject is not None else "text"
             add_entry(connection, by, "erase", erasure_id, {"by": kind, **gone.counts})

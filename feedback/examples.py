@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -19,6 +22,9 @@ from core.text import Split, split_of, text_key
 Origin = Literal["base", "correction", "confirmation"]
 
 _SUCCESSOR = ".successor.json"
+_read_already: ContextVar[dict[Path, tuple[tuple[int, ...], tuple[Example, ...]]] | None] = ContextVar(
+    "examples that were read", default=None
+)
 
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("text", "text_key", "label", "split", "origin")]
@@ -53,6 +59,11 @@ class Example:
 
     def canonical(self) -> str:
         """Return the one line of ASCII that stands for this example in hashes and in sorting."""
+        return self._line
+
+    @cached_property
+    def _line(self) -> str:
+        # A run sorts and hashes the same examples several times.
         fields = (self.text_key, self.text, self.label, self.split, self.origin, float(self.weight), dict(self.metadata))
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -119,6 +130,19 @@ def _successor(folder: Path, name: str) -> str:
     return name
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Read each file of examples once only until the block ends, since a run asks for the same ones several times.
+
+    They are kept no longer, because they may be erased; and a file that has gone or changed meanwhile is not taken from here.
+    """
+    token = _read_already.set({})
+    try:
+        yield
+    finally:
+        _read_already.reset(token)
+
+
 def load_examples(folder: Path, name: str) -> tuple[Example, ...]:
     """Return the examples of ``<name>.parquet``, in file order, after checking that they are the ones that were saved.
 
@@ -127,6 +151,19 @@ def load_examples(folder: Path, name: str) -> tuple[Example, ...]:
     """
     name = _successor(folder, name)
     path = folder / f"{name}.parquet"
+    kept = _read_already.get()
+    if kept is None or not path.exists():
+        return _read_checked(path, name)
+    found = path.stat()
+    identity = (found.st_ino, found.st_size, found.st_mtime_ns)
+    before, examples = kept.get(path, (None, ()))
+    if before != identity:
+        examples = _read_checked(path, name)
+        kept[path] = identity, examples
+    return examples
+
+
+def _read_checked(path: Path, name: str) -> tuple[Example, ...]:
     try:
         examples = tuple(_example(row) for row in pq.read_table(path, schema=_SCHEMA, partitioning=None).to_pylist())
     except FileNotFoundError as error:

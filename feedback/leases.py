@@ -11,6 +11,9 @@ from core.discretion import AS_SENT, Discretion
 from feedback.database import Database, clock, insert_into
 from feedback.tables import leases
 
+LEARNER = "learner"
+"""The lease of the one learner."""
+
 
 class Leases(Database):
     """The part of the store that says who is at work."""
@@ -42,6 +45,12 @@ class Leases(Database):
                 ),
             )
             return connection.execute(statement.returning(leases.c.name)).first() is not None
+
+    def lease_is_held(self, name: str) -> bool:
+        """Return whether somebody holds the lease now."""
+        with self._reading() as connection:
+            query = select(leases.c.holder).where(leases.c.name == name, leases.c.expires_at > clock(connection))
+            return connection.execute(query).first() is not None
 
     def release_lease(self, name: str, holder: str) -> None:
         """Give the lease up; somebody else's is left alone."""

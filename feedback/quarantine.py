@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, update
 
 from core.errors import Conflict
+from core.label_book import LabelBook
 from core.quality_bodies import SuspicionAnswer, SuspicionDecision, SuspicionsAnswer, SuspicionState
 from core.schemas import now
 from feedback.consensus import ANONYMOUS, Vote
 from feedback.correction_rows import answers_of, find_correction
 from feedback.database import Database, insert_into
 from feedback.labels import read_book
+from feedback.lesson_changes import note_changed_corrections, note_screening
 from feedback.quality_tables import suspicions
 from feedback.suspicion import Evidence, Suspicions
 from feedback.tables import corrections, predictions, withdrawals
@@ -23,6 +25,8 @@ from feedback.trust import Standing
 _STATES: Mapping[Literal["release", "uphold"], SuspicionState] = {"release": "released", "uphold": "upheld"}
 # A row of this state keeps what a model had said before it could learn from the correction; nothing is held against it.
 _CLEAR = "clear"
+VOTER = func.coalesce(corrections.c.annotator, ANONYMOUS)
+"""Under which name a correction votes."""
 
 
 class Quarantine(Database):
@@ -34,19 +38,7 @@ class Quarantine(Database):
         Withdrawn ones are none, and labels are those that the corrections' own stand for now.
         """
         with self._reading() as connection:
-            book = read_book(connection)
-            stands = [corrections.c.sequence.not_in(select(withdrawals.c.sequence))]
-            if book.silent:
-                stands.append(corrections.c.label.not_in(sorted(book.silent)))
-            voter = func.coalesce(corrections.c.annotator, ANONYMOUS)
-            newest = select(func.max(corrections.c.sequence)).where(*stands).group_by(corrections.c.text_key, voter)
-            query = (
-                select(corrections, predictions.c.score)
-                .join(predictions, predictions.c.prediction_id == corrections.c.prediction_id, isouter=True)
-                .where(corrections.c.sequence.in_(newest))
-                .order_by(corrections.c.sequence)
-            )
-            return [_vote(row, str(book.now(row.label))) for row in connection.execute(query)]
+            return read_votes(connection, read_book(connection))
 
     def evidence(self) -> dict[int, Evidence]:
         """Return what models had said of corrected texts when they were first looked at, by sequence number."""
@@ -84,6 +76,7 @@ class Quarantine(Database):
         ]
 
         def work(connection: Connection) -> None:
+            held_before = _held(connection)
             _clear(connection, [sequence for sequence in seen if sequence not in found])
             statement = insert_into(connection, suspicions)
             statement = statement.on_conflict_do_update(
@@ -94,6 +87,8 @@ class Quarantine(Database):
             )
             if rows:
                 connection.execute(statement, rows)
+            note_changed_corrections(connection, sorted(held_before ^ _held(connection)))
+            note_screening(connection, max(seen, default=0))
 
         self._write(work)
 
@@ -145,8 +140,7 @@ class Quarantine(Database):
 
     def quarantined_by_annotator(self) -> Counter[str]:
         """Return how many corrections are quarantined of each annotator."""
-        voter = func.coalesce(corrections.c.annotator, ANONYMOUS)
-        query = _joined().with_only_columns(voter, func.count()).where(suspicions.c.state == "quarantined").group_by(voter)
+        query = _joined().with_only_columns(VOTER, func.count()).where(suspicions.c.state == "quarantined").group_by(VOTER)
         with self._reading() as connection:
             return Counter({str(who): int(count) for who, count in connection.execute(query)})
 
@@ -165,7 +159,27 @@ def _decide(connection: Connection, sequences: Sequence[int], decision: Suspicio
     for start in range(0, len(sequences), _PART):
         part = suspicions.c.sequence.in_(sequences[start : start + _PART])
         decided += connection.execute(update(suspicions).where(part, where).values(values)).rowcount
+    note_changed_corrections(connection, sequences)
     return decided
+
+
+def read_votes(connection: Connection, book: LabelBook, *where: ColumnElement[bool]) -> list[Vote]:
+    """Return the votes of :meth:`Quarantine.votes` that this transaction sees, of corrections that fulfil ``where``."""
+    stands = [corrections.c.sequence.not_in(select(withdrawals.c.sequence)), *where]
+    if book.silent:
+        stands.append(corrections.c.label.not_in(sorted(book.silent)))
+    newest = select(func.max(corrections.c.sequence)).where(*stands).group_by(corrections.c.text_key, VOTER)
+    query = (
+        select(corrections, func.coalesce(predictions.c.model_score, predictions.c.score).label("score"))
+        .join(predictions, predictions.c.prediction_id == corrections.c.prediction_id, isouter=True)
+        .where(corrections.c.sequence.in_(newest))
+        .order_by(corrections.c.sequence)
+    )
+    return [_vote(row, book) for row in connection.execute(query)]
+
+
+def _held(connection: Connection) -> set[int]:
+    return set(connection.execute(select(suspicions.c.sequence).where(suspicions.c.state == "quarantined")).scalars())
 
 
 def _clear(connection: Connection, sequences: Sequence[int]) -> None:
@@ -191,7 +205,8 @@ def _answers(connection: Connection, rows: Sequence[Row[tuple[Any, ...]]]) -> li
     ]
 
 
-def _vote(row: Row[tuple[Any, ...]], label: str) -> Vote:
+def _vote(row: Row[tuple[Any, ...]], book: LabelBook) -> Vote:
+    label = str(book.now(row.label))
     return Vote(
         sequence=row.sequence,
         text=row.text,
@@ -201,6 +216,8 @@ def _vote(row: Row[tuple[Any, ...]], label: str) -> Vote:
         annotator=row.annotator or ANONYMOUS,
         created_at=row.created_at,
         model_version=row.model_version,
-        predicted_label=row.predicted_label,
+        predicted_label=row.predicted_label if row.model_label is None else row.model_label,
         score=row.score,
+        correction_id=row.correction_id,
+        overrules=row.model_label is not None and book.now(row.model_label) != label,
     )

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select, update
 
 from core.errors import Conflict, NotFound
-from core.quality_bodies import ReviewAnswer, ReviewItem, Stratum
+from core.quality_bodies import Reason, ReviewAnswer, ReviewItem, Stratum
 from core.schemas import now
 from feedback.accuracy import Judged
 from feedback.database import Database, clock, insert_into
-from feedback.quality_tables import review_items, review_skips
+from feedback.quality_tables import review_items, review_skips, suspicions
 from feedback.sampling import next_strata
 from feedback.tables import corrections, predictions
 
@@ -132,6 +132,23 @@ class Review(Database):
                 found[version].append(Judged(bool(good), probability, count))
         return found
 
+    def audit_by_label(self) -> dict[str, dict[str, list[Judged]]]:
+        """Return what was judged of each version's audit by the right label, as people said it is."""
+        right = review_items.c.label == review_items.c.predicted_label
+        by = (review_items.c.model_version, review_items.c.label, right, review_items.c.inclusion_probability)
+        query = select(*by, func.count()).where(review_items.c.stratum == "audit", review_items.c.state == "done").group_by(*by)
+        found: dict[str, dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
+        with self._reading() as connection:
+            for version, label, good, probability, count in connection.execute(query):
+                found[version][label].append(Judged(bool(good), probability, count))
+        return found
+
+    def audited_keys(self) -> set[str]:
+        """Return the keys of the texts that chance chose and people judged."""
+        query = select(review_items.c.text_key).where(review_items.c.stratum == "audit", review_items.c.state == "done")
+        with self._reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def audit_waiting(self) -> Counter[str]:
         """Return how many predictions of each version's audit wait to be judged."""
         query = (
@@ -154,9 +171,10 @@ def _open() -> Select[tuple[Any, ...]]:
 
 def _with_text(text: Any) -> Select[tuple[Any, ...]]:
     return (
-        select(review_items, text.label("text"))
+        select(review_items, text.label("text"), suspicions.c.reasons)
         .join(predictions, predictions.c.prediction_id == review_items.c.prediction_id, isouter=True)
         .join(corrections, corrections.c.sequence == review_items.c.correction_sequence, isouter=True)
+        .join(suspicions, suspicions.c.sequence == review_items.c.correction_sequence, isouter=True)
         .order_by(review_items.c.priority, review_items.c.sequence)
     )
 
@@ -218,4 +236,5 @@ def _item(row: Row[tuple[Any, ...]], until: datetime) -> ReviewItem:
         predicted_label=None if row.stratum == "audit" else row.predicted_label,
         model_version=row.model_version,
         leased_until=until,
+        reasons=[Reason.model_validate(reason) for reason in row.reasons or ()],
     )

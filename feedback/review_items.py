@@ -21,9 +21,11 @@ _PAGE_ROWS = 20_000
 # Predictions may come to the store late, from the spool or another replica.
 _LATE = timedelta(minutes=2)
 _READABLE = ("full", "redacted")
-_DRAWN = tuple(
-    predictions.c[name]
-    for name in ("prediction_id", "created_at", "text_key", "model_version", "label", "score", "sample_ratio")
+# A version's accuracy is that of its own answers, also where the memory answered in its stead.
+_DRAWN = (
+    *(predictions.c[name] for name in ("prediction_id", "created_at", "text_key", "model_version", "sample_ratio")),
+    func.coalesce(predictions.c.model_label, predictions.c.label).label("label"),
+    func.coalesce(predictions.c.model_score, predictions.c.score).label("score"),
 )
 
 

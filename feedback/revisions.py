@@ -13,9 +13,10 @@ from feedback.correction_rows import answer_of, answers_of, find_correction, new
 from feedback.database import Database, insert_into, keep_order
 from feedback.idempotency import claim, digest, first_answer
 from feedback.labels import note_proposal
+from feedback.lesson_changes import note_changes
 from feedback.tables import corrections, withdrawals
 
-_SAME = ("prediction_id", "text", "text_key", "predicted_label", "model_version", "subject")
+_SAME = ("prediction_id", "text", "text_key", "predicted_label", "model_label", "model_version", "subject")
 
 
 class Revisions(Database):
@@ -31,7 +32,7 @@ class Revisions(Database):
 
         def work(connection: Connection) -> CorrectionAnswer:
             row = find_correction(connection, correction_id)
-            _withdraw(connection, row.sequence, request, None)
+            _withdraw(connection, row, request, None)
             return answers_of(connection, [row])[0]
 
         return self._write(work)
@@ -60,7 +61,7 @@ class Revisions(Database):
             row = _changed(old, request)
             answer = answer_of(row, replaces=correction_id, proposed=proposes)
             withdrawal = WithdrawalRequest(annotator=row["annotator"], why=request.why)
-            if not _withdraw(connection, old.sequence, withdrawal, row["correction_id"]):
+            if not _withdraw(connection, old, withdrawal, row["correction_id"]):
                 raise Conflict("this correction was withdrawn or changed already; GET it to see how", field="correction_id")
             if idempotency_key is not None:
                 claim(connection, idempotency_key, body, answer)
@@ -87,14 +88,19 @@ def _changed(old: Row[tuple[Any, ...]], request: ChangeRequest) -> dict[str, Any
     }
 
 
-def _withdraw(connection: Connection, sequence: int, request: WithdrawalRequest, replaced_by: str | None) -> bool:
+def _withdraw(
+    connection: Connection, correction: Row[tuple[Any, ...]], request: WithdrawalRequest, replaced_by: str | None
+) -> bool:
     """Return whether it was not withdrawn before."""
     statement = insert_into(connection, withdrawals).on_conflict_do_nothing(index_elements=["sequence"])
     values = {
-        "sequence": sequence,
+        "sequence": correction.sequence,
         "created_at": now(),
         "by": request.annotator,
         "why": request.why,
         "replaced_by": replaced_by,
     }
-    return connection.execute(statement.values(values).returning(withdrawals.c.sequence)).first() is not None
+    new = connection.execute(statement.values(values).returning(withdrawals.c.sequence)).first() is not None
+    if new:
+        note_changes(connection, {correction.text_key})
+    return new

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
-from core.errors import RunNotActive, UnknownRun
-from core.schemas import LIVE_STATES, RunAnswer, RunsAnswer, Trigger, now
+from core.errors import RunNotActive, RunNotRepeatable, UnknownRun
+from core.finetuning import FinetuneWish
+from core.schemas import LIVE_STATES, CurvePoint, FitSpeed, RunAnswer, RunsAnswer, RunSpeed, Trigger, now
 from feedback.corrections import newest_sequence
 from feedback.database import Database, clock
 from feedback.tables import leases, run_corrections, runs
@@ -35,32 +37,96 @@ class RunEnd:
     learned_from: Sequence[int] = ()
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What became clear about a run while it was at work; None leaves what is known."""
+
+    chosen: FitSpeed | None = None
+    why: str | None = None
+    record: Mapping[str, Any] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the columns that change."""
+        found = {"chosen": self.chosen, "why": self.why, "record": self.record and dict(self.record)}
+        return {name: value for name, value in found.items() if value is not None}
+
+
 class Runs(Database):
     """The part of the store that keeps runs."""
 
-    def create_run(self, speed: Literal["head", "full"], trigger: Trigger = "manual", note: str | None = None) -> RunAnswer:
-        """Return a new queued run."""
-        run_id = f"r_{uuid4().hex}"
-        row: dict[str, Any] = {
-            "run_id": run_id,
-            "state": "queued",
-            "speed": speed,
-            "trigger": trigger,
-            "note": note,
-            "created_at": now(),
-            "progress_ratio": 0.0,
-            "metrics": {},
-            "cancel_requested": False,
-        }
+    def create_run(
+        self,
+        speed: RunSpeed,
+        trigger: Trigger = "manual",
+        note: str | None = None,
+        wish: FinetuneWish | None = None,
+    ) -> RunAnswer:
+        """Return a new queued run, which trains the encoder by ``wish`` where it comes to that."""
+        wish = wish or FinetuneWish()
         with self._writing() as connection:
-            connection.execute(insert(runs), {**row, "corrections_up_to": newest_sequence(connection)})
-            return _answer(_find(connection, run_id))
+            asked = {"speed": speed, "trigger": trigger, "note": note, "corrections_up_to": newest_sequence(connection)}
+            return _create(connection, {**asked, "preset": wish.preset, "finetune": dict(wish.changes) or None})
+
+    def continue_run(self, run_id: str, manner: Literal["resume", "repeat"], note: str | None = None) -> RunAnswer:
+        """Return a new queued run that goes on where ``run_id`` was stopped, or does it again from its record.
+
+        It sees the corrections that one saw, so those that came since stay new.
+
+        Raises:
+            UnknownRun: none has this id.
+            RunNotRepeatable: it is still at work, succeeded and so has nothing to resume, or left no record.
+        """
+        with self._writing() as connection:
+            row = _find(connection, run_id)
+            if row.state in LIVE_STATES:
+                raise RunNotRepeatable(f"the run is {row.state}; only one that has ended can be gone on from", state=row.state)
+            if row.record is None:
+                raise RunNotRepeatable("the run left no record: it ended before its data were put together; start a new run")
+            if manner == "resume" and (row.state == "succeeded" or row.speed == "head"):
+                raise RunNotRepeatable(
+                    f"this is a run of speed {row.speed} that {'succeeded' if row.state == 'succeeded' else 'takes seconds'}; "
+                    "only a full run that was stopped or failed can be resumed; any can be repeated",
+                    state=row.state,
+                )
+            kept = {name: row._mapping[name] for name in ("speed", "preset", "finetune", "corrections_up_to")}
+            asked = {**kept, "trigger": "manual", "note": note}
+            return _create(connection, {**asked, "resumes" if manner == "resume" else "repeats": run_id})
+
+    def record_run(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Keep what decides the run's result, for :meth:`continue_run`.
+
+        Raises:
+            UnknownRun: none has this id.
+            RunNotActive: it is not running.
+        """
+        with self._writing() as connection:
+            _refuse_unless(_find(connection, run_id, lock=True), "running")
+            _set(connection, run_id, record=dict(record))
+
+    def run_record(self, run_id: str) -> dict[str, Any] | None:
+        """Return what :meth:`record_run` kept, None when the run did not come so far.
+
+        Raises:
+            UnknownRun: none has this id.
+        """
+        with self._reading() as connection:
+            record: dict[str, Any] | None = _find(connection, run_id).record
+        return record
 
     def runs(self, limit: int = 100) -> RunsAnswer:
-        """Return up to ``limit`` runs, newest first."""
+        """Return up to ``limit`` runs, newest first, without their curves."""
+        query = select(*(column for column in runs.c if column.name != "curve"))
         with self._reading() as connection:
-            rows = connection.execute(select(runs).order_by(runs.c.sequence.desc()).limit(limit)).all()
+            rows = connection.execute(query.order_by(runs.c.sequence.desc()).limit(limit)).all()
         return RunsAnswer(runs=[_answer(row) for row in rows])
+
+    def runs_since(self, moment: datetime) -> list[RunAnswer]:
+        """Return the runs that were at work after ``moment`` or are so still, newest first, without their curves."""
+        query = select(*(column for column in runs.c if column.name != "curve"))
+        recent = runs.c.started_at.is_not(None) & or_(runs.c.ended_at.is_(None), runs.c.ended_at > moment)
+        with self._reading() as connection:
+            rows = connection.execute(query.where(recent).order_by(runs.c.sequence.desc())).all()
+        return [_answer(row) for row in rows]
 
     def run(self, run_id: str) -> RunAnswer:
         """Return one run.
@@ -94,7 +160,9 @@ class Runs(Database):
             run_id = connection.execute(oldest.with_for_update(skip_locked=True)).scalar_one_or_none()
             if run_id is None:
                 return None
-            seen = newest_sequence(connection)
+            row = _find(connection, run_id)
+            own = row.resumes is None and row.repeats is None
+            seen = newest_sequence(connection) if own else row.corrections_up_to
             _set(connection, run_id, state="running", started_at=now(), holder=holder, corrections_up_to=seen)
             return _answer(_find(connection, run_id))
 
@@ -106,6 +174,8 @@ class Runs(Database):
         progress_ratio: float | None = None,
         remaining_s: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        curve: Sequence[CurvePoint] | None = None,
+        decided: Decided | None = None,
     ) -> RunAnswer:
         """Return the run with what is given changed: ``metrics`` are merged, what is None stays, except that
         ``remaining_s`` follows ``progress_ratio`` and is unknown when only that is given.
@@ -126,6 +196,10 @@ class Runs(Database):
                 changes["remaining_s"] = remaining_s
             if metrics is not None:
                 changes["metrics"] = {**row.metrics, **metrics}
+            if curve is not None:
+                changes["curve"] = [point.model_dump(mode="json") for point in curve]
+            if decided is not None:
+                changes |= decided.values()
             if changes:
                 _set(connection, run_id, **changes)
             return _answer(_find(connection, run_id))
@@ -146,9 +220,7 @@ class Runs(Database):
             if end.state == "succeeded":
                 ended["progress_ratio"] = 1.0
             _set(connection, run_id, **ended, corrections_up_to=up_to, ended_at=now(), remaining_s=None)
-            links = [{"run_id": run_id, "sequence": sequence} for sequence in sorted(set(end.learned_from))]
-            if links:
-                connection.execute(insert(run_corrections), links)
+            _link(connection, run_id, end.learned_from)
             return _answer(_find(connection, run_id))
 
     def request_cancel(self, run_id: str) -> RunAnswer:
@@ -186,6 +258,43 @@ class Runs(Database):
                 _set(connection, run_id, state="failed", error=reason, ended_at=now(), remaining_s=None)
         return run_ids
 
+    def mend_orphan(self, run_id: str, end: RunEnd) -> RunAnswer:
+        """Return the run with what is found out of its end; it was failed as an orphan, but had made a version.
+
+        Raises:
+            UnknownRun: none has this id.
+            RunNotActive: it has not failed, or has a version already.
+        """
+        with self._writing() as connection:
+            row = _find(connection, run_id, lock=True)
+            _refuse_unless(row, "failed")
+            if row.version is not None:
+                raise RunNotActive(f"the run is known to have made {row.version}", state=row.state)
+            names = ("state", "version", "promoted", "error", "snapshot")
+            _set(connection, run_id, **{name: getattr(end, name) for name in names})
+            _link(connection, run_id, end.learned_from)
+            return _answer(_find(connection, run_id))
+
+
+def _link(connection: Connection, run_id: str, learned_from: Sequence[int]) -> None:
+    links = [{"run_id": run_id, "sequence": sequence} for sequence in sorted(set(learned_from))]
+    if links:
+        connection.execute(insert(run_corrections), links)
+
+
+def _create(connection: Connection, asked: Mapping[str, Any]) -> RunAnswer:
+    run_id = f"r_{uuid4().hex}"
+    row: dict[str, Any] = {
+        "run_id": run_id,
+        "state": "queued",
+        "created_at": now(),
+        "progress_ratio": 0.0,
+        "metrics": {},
+        "cancel_requested": False,
+    }
+    connection.execute(insert(runs), {**row, **asked})
+    return _answer(_find(connection, run_id))
+
 
 def _find(connection: Connection, run_id: str, *, lock: bool = False) -> Row[tuple[Any, ...]]:
     query = select(runs).where(runs.c.run_id == run_id)
@@ -205,4 +314,6 @@ def _set(connection: Connection, run_id: str, **values: Any) -> None:
 
 
 def _answer(row: Row[tuple[Any, ...]]) -> RunAnswer:
-    return RunAnswer.model_validate({name: row._mapping[name] for name in _FIELDS})
+    # A list of runs is read without curves; runs of earlier releases have none.
+    known = {name: row._mapping[name] for name in _FIELDS if name in row._mapping}
+    return RunAnswer.model_validate({**known, "curve": known.get("curve") or []})

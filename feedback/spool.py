@@ -9,7 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import IO
@@ -23,6 +26,16 @@ from core.schemas import PredictionRecord
 
 _SUFFIX = ".jsonl"
 _LOCK_TIMEOUT_S = 2.0
+_PART_BYTES = 1_048_576
+
+
+@dataclass(frozen=True)
+class SpoolExtent:
+    """What waits: its size, how many predictions, and when the oldest of them was made."""
+
+    size_bytes: int
+    rows: int
+    oldest_at: datetime | None
 
 
 class Spool:
@@ -56,6 +69,21 @@ class Spool:
     def size_bytes(self) -> int:
         """Return how much waits, all processes together."""
         return sum(_size_of(path) for path in self.waiting())
+
+    def extent(self) -> SpoolExtent:
+        """Return how much waits, all processes together, and since when."""
+        size_bytes = rows = 0
+        oldest: list[datetime] = []
+        for path in self.waiting():
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                first = _read(file.readline())
+                if first is not None:
+                    oldest.append(first.created_at)
+                file.seek(0)
+                for part in iter(partial(file.read, _PART_BYTES), b""):
+                    size_bytes += len(part)
+                    rows += part.count(b"\n")
+        return SpoolExtent(size_bytes, rows, min(oldest, default=None))
 
     def release(self) -> None:
         """Stop appending to the own file, so that it can be replayed like any other."""

@@ -6,10 +6,15 @@ from core.discretion import Discretion
 from core.settings import Settings
 from feedback.bulk import Bulk
 from feedback.corrections import Corrections
+from feedback.drift_references import DriftReferences
+from feedback.drift_windows import DriftWindows
+from feedback.dumping import Dumps
 from feedback.erasures import Erasures
 from feedback.exporting import Exports
 from feedback.labels import Labels
 from feedback.leases import Leases
+from feedback.lessons import Lessons
+from feedback.outlooks import Outlooks
 from feedback.predictions import Predictions
 from feedback.quarantine import Quarantine
 from feedback.replicas import Replicas
@@ -18,6 +23,7 @@ from feedback.review_items import ReviewItems
 from feedback.revisions import Revisions
 from feedback.runs import Runs
 from feedback.subject_export import SubjectExports
+from feedback.traffic import TrafficSlots
 from feedback.trail import Trail
 
 
@@ -29,14 +35,20 @@ class Store(
     Exports,
     Labels,
     Quarantine,
+    Lessons,
     ReviewItems,
     Review,
+    DriftWindows,
+    DriftReferences,
     Erasures,
     SubjectExports,
     Trail,
     Runs,
     Leases,
+    Outlooks,
     Replicas,
+    TrafficSlots,
+    Dumps,
 ):
     """Everything people and learners said, in SQLite or PostgreSQL; threads and processes may share one database.
 

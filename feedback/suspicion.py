@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from core.quality_bodies import Reason
 from core.settings import Settings
@@ -72,8 +73,8 @@ def find_suspicions(
     rules = (
         _against_holdout(votes, known),
         _of_unreliable(votes, consensus, limits),
-        _in_bursts(votes, limits),
-        _against_model(votes, evidence, backing, limits),
+        in_bursts(votes, limits),
+        against_model(votes, evidence, backing, limits),
         _near_others(votes, backing, limits),
     )
     for rule in rules:
@@ -118,10 +119,24 @@ def _of_unreliable(votes: Iterable[Vote], consensus: Consensus, limits: Limits) 
             )
 
 
-def _in_bursts(votes: Iterable[Vote], limits: Limits) -> Iterator[tuple[int, Reason]]:
+class Cast(Protocol):
+    """When somebody said something."""
+
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def annotator(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
+
+
+def in_bursts(votes: Iterable[Cast], limits: Limits) -> Iterator[tuple[int, Reason]]:
+    """Yield the votes of annotators who said more within the window than is allowed, and why."""
     if not limits.burst_corrections:
         return
-    of: dict[str, list[Vote]] = defaultdict(list)
+    of: dict[str, list[Cast]] = defaultdict(list)
     for vote in sorted(votes, key=lambda vote: (vote.created_at, vote.sequence)):
         of[vote.annotator].append(vote)
     window = timedelta(seconds=limits.burst_window_s)
@@ -140,9 +155,10 @@ def _in_bursts(votes: Iterable[Vote], limits: Limits) -> Iterator[tuple[int, Rea
             marked = end + 1
 
 
-def _against_model(
+def against_model(
     votes: Iterable[Vote], evidence: Mapping[int, Evidence], backing: Mapping[tuple[str, str], int], limits: Limits
 ) -> Iterator[tuple[int, Reason]]:
+    """Yield the votes that a model is sure are wrong, and why; ``backing`` counts who else says so, by text key and label."""
     if limits.model_score >= 1.0:
         return
     for vote in votes:

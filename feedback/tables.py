@@ -26,7 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA = "0006"
+SCHEMA = "0013"
 """The newest migration; a store at another one is migrated, or refused where it is unknown."""
 
 metadata = MetaData(
@@ -83,6 +83,9 @@ predictions = Table(
     Column("subject", String(100), index=True),
     Column("text_kept", String(20), nullable=False, server_default="full"),
     Column("sample_ratio", Float, nullable=False, server_default="1.0"),
+    # What the version itself had said, where the memory answered in its stead.
+    Column("model_label", Text),
+    Column("model_score", Float),
     # The least certain of a version's predictions are found without reading the others.
     Index("ix_predictions_model_version", "model_version", "score"),
     Index("ix_predictions_created_at", "created_at"),
@@ -106,6 +109,10 @@ corrections = Table(
     Column("metadata", JSON(none_as_null=True)),
     Column("created_at", UtcDateTime, nullable=False, index=True),
     Column("subject", String(100), index=True),
+    # As in predictions, which retention may have removed.
+    Column("model_label", Text),
+    # How an annotator has fared lately is asked for at every correction.
+    Index("ix_corrections_annotator", "annotator", "sequence"),
     # A sequence number is never given twice, also after rows were erased: runs remember how far they had read.
     sqlite_autoincrement=True,
 )
@@ -154,6 +161,15 @@ runs = Table(
     Column("holder", String(200)),
     Column("cancel_requested", Boolean, nullable=False),
     Column("corrections_up_to", Sequence, nullable=False),
+    Column("chosen", String(20)),
+    Column("why", Text),
+    # A list of points, bounded by whoever writes it.
+    Column("curve", JSON(none_as_null=True)),
+    Column("resumes", String(40)),
+    Column("repeats", String(40)),
+    Column("record", JSON(none_as_null=True)),
+    Column("preset", String(20)),
+    Column("finetune", JSON(none_as_null=True)),
     sqlite_autoincrement=True,
 )
 
@@ -174,6 +190,13 @@ leases = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+outlooks = Table(
+    "outlooks",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("outlook", JSON, nullable=False),
+)
+
 replicas = Table(
     "replicas",
     metadata,
@@ -186,4 +209,4 @@ replicas = Table(
 )
 
 # Tables of their own subjects share the metadata; without this they would be unknown to whoever asks for all of them.
-from feedback import label_tables, privacy_tables, quality_tables  # noqa: E402, F401
+from feedback import drift_tables, label_tables, lesson_tables, privacy_tables, quality_tables, traffic_tables  # noqa: E402, F401

@@ -19,7 +19,8 @@ from core.schemas import now
 from feedback.database import Database, keep_order
 from feedback.privacy_tables import trail
 
-_START = "0" * 64
+START = "0" * 64
+"""What the first entry names as the hash before it."""
 _PAGE_ROWS = 1_000
 
 
@@ -52,7 +53,7 @@ class Trail(Database):
         Raises:
             TrailBroken: an entry was altered, removed or inserted, or the known one is gone.
         """
-        last, count, found = _START, 0, known_hash in (None, _START)
+        last, count, found = START, 0, known_hash in (None, START)
         for row in self._all_entries():
             count += 1
             if row.sequence != count or row.previous != last or row.hash != _hash(row._asdict()):
@@ -90,7 +91,7 @@ def add_entry(
         "action": action[:100],
         "target": target[:300],
         "details": json.dumps(dict(details or {}), sort_keys=True, separators=(",", ":")),
-        "previous": last.hash if last else _START,
+        "previous": last.hash if last else START,
     }
     values["hash"] = _hash(values)
     connection.execute(insert(trail), values)

@@ -78,7 +78,7 @@ def _casting_votes(votes: Sequence[Vote], evidence: Mapping[int, Evidence], limi
 def _merged(group: Sequence[Vote]) -> TrainingCorrection:
     """Return one correction for all who say the same of a text: the newest, and a correction rather than a confirmation."""
     newest = max(group, key=lambda vote: vote.sequence)
-    kind: CorrectionKind = "correction" if any(vote.kind == "correction" for vote in group) else "confirmation"
+    kind: CorrectionKind = "correction" if any(vote.corrects for vote in group) else "confirmation"
     return TrainingCorrection(
         sequence=newest.sequence,
         text=newest.text,

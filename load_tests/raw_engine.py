@@ -4,35 +4,41 @@
 
     python -m load_tests.raw_engine --bundle <folder> --data texts.csv --threads 2
 
-Texts are tokenized beforehand and sorted by length; only :meth:`Classifier.score` is timed. Prints one JSON object.
+Texts are tokenized beforehand and sorted by length; only :meth:`Classifier.score` is timed. The threads work on one batch
+together, or each on a batch of its own, whichever is faster. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from core.classifier import Classifier, Prepared
+from core.encoder import thread_count
 from load_tests.samples import latency_summary
 from load_tests.traffic import read_texts
 
 BATCHES = (8, 16, 32, 64)
 
 
-def throughput(classifier: Classifier, prepared: Sequence[Prepared], batch_texts: int, duration_s: float) -> float:
-    """Return texts per second in batches of ``batch_texts`` neighbours; one pass at least, and only whole passes."""
+def throughput(
+    classifier: Classifier, prepared: Sequence[Prepared], batch_texts: int, duration_s: float, lanes: int = 1
+) -> float:
+    """Return texts per second in batches of ``batch_texts`` neighbours, ``lanes`` of them at a time, in whole passes."""
     batches = [prepared[start : start + batch_texts] for start in range(0, len(prepared), batch_texts)]
     passes = 0
-    began = perf_counter()
-    while passes == 0 or perf_counter() - began < duration_s:
-        for batch in batches:
-            classifier.score(batch)
-        passes += 1
-    return passes * len(prepared) / (perf_counter() - began)
+    with ThreadPoolExecutor(lanes) as pool:
+        began = perf_counter()
+        while passes == 0 or perf_counter() - began < duration_s:
+            for _ in pool.map(classifier.score, batches):
+                pass
+            passes += 1
+        return passes * len(prepared) / (perf_counter() - began)
 
 
 def single_latency(classifier: Classifier, prepared: Sequence[Prepared], duration_s: float) -> dict[str, float] | None:
@@ -47,17 +53,29 @@ def single_latency(classifier: Classifier, prepared: Sequence[Prepared], duratio
     return latency_summary(taken)
 
 
-def measure(classifier: Classifier, texts: Sequence[str], batches: Sequence[int], duration_s: float) -> dict[str, Any]:
-    """Return throughput by batch size, the best of them, and the latency of single texts."""
-    prepared = sorted(classifier.prepare(texts), key=lambda text: len(text.ids))
-    throughput(classifier, prepared[:: max(1, len(prepared) // 128)], 16, 0.0)
-    by_batch = {str(batch): round(throughput(classifier, prepared, batch, duration_s / len(batches)), 1) for batch in batches}
-    best = max(by_batch, key=lambda batch: by_batch[batch])
+def measure(
+    by_lanes: Mapping[int, Classifier], texts: Sequence[str], batches: Sequence[int], duration_s: float
+) -> dict[str, Any]:
+    """Return throughput by lanes and batch size, the best of them, and the latency of single texts at its best.
+
+    ``by_lanes`` is one classifier for each number of lanes, all with the same threads in sum.
+    """
+    rates: dict[tuple[int, int], float] = {}
+    singles: list[dict[str, float]] = []
+    for lanes, classifier in by_lanes.items():
+        prepared = sorted(classifier.prepare(texts), key=lambda text: len(text.ids))
+        throughput(classifier, prepared[:: max(1, len(prepared) // 128)], 16, 0.0, lanes)
+        share_s = duration_s / len(batches) / len(by_lanes)
+        rates |= {(lanes, batch): round(throughput(classifier, prepared, batch, share_s, lanes), 1) for batch in batches}
+        alone = single_latency(classifier, prepared, duration_s / 2 / len(by_lanes))
+        singles += [alone] if alone is not None else []
+    best = max(rates, key=lambda key: rates[key])
     return {
-        "texts_per_s": by_batch[best],
-        "best_batch_texts": int(best),
-        "by_batch": by_batch,
-        "single_ms": single_latency(classifier, prepared, duration_s / 2),
+        "texts_per_s": rates[best],
+        "best_lanes": best[0],
+        "best_batch_texts": best[1],
+        "by_lanes_and_batch": {f"{lanes}x{batch}": rate for (lanes, batch), rate in rates.items()},
+        "single_ms": min(singles, key=lambda found: found["p50"]) if singles else None,
         "mean_tokens": round(sum(len(text.ids) for text in prepared) / len(prepared), 2),
     }
 
@@ -70,11 +88,16 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=512, help="texts in one pass")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--batch", type=int, action="append", help="batch sizes to try")
+    parser.add_argument("--lanes", type=int, action="append", help="batches at a time to try; default: 1, and one per thread")
     parser.add_argument("--duration-s", type=float, default=8.0)
     options = parser.parse_args()
-    classifier = Classifier.load(options.bundle, threads=options.threads, checked=False)
+    threads = thread_count(options.threads)
+    by_lanes = {
+        lanes: Classifier.load(options.bundle, threads=threads // lanes, checked=False)
+        for lanes in options.lanes or sorted({1, threads})
+    }
     texts = read_texts(options.data)[: options.texts]
-    print(json.dumps(measure(classifier, texts, options.batch or BATCHES, options.duration_s)))
+    print(json.dumps(measure(by_lanes, texts, options.batch or BATCHES, options.duration_s)))
 
 
 if __name__ == "__main__":

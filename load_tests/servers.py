@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -36,6 +37,8 @@ class Server:
     path: str
     process: psutil.Process
     headers: Mapping[str, str] = field(default_factory=dict)
+    # A body it answers with 200 once it is ready.
+    probe: Mapping[str, Any] = field(default_factory=lambda: {"text": "Is anybody there?"})
 
     @property
     def url(self) -> str:
@@ -62,8 +65,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ensure_champion(home: Path, data: Path | None) -> Path:
+def ensure_champion(home: Path, data: Path | None, *, features: str = "both") -> Path:
     """Return the champion's folder in ``home``; where there is none, one is taught: MiniLM as it is, n-grams, a linear head.
+
+    ``features`` may be ``encoder``, which leaves the n-grams out.
 
     Raises:
         SystemExit: teaching failed, or the gate did not promote what came of it.
@@ -71,9 +76,10 @@ def ensure_champion(home: Path, data: Path | None) -> Path:
     registry = Registry(Settings.model_validate({"HONE_HOME": home}).home.registry)
     if registry.aliases().champion is None:
         print(f"teaching a model from {data or 'the sample data'} …", file=sys.stderr)
-        command = [sys.executable, "-c", "from deploy.cli import main; main()", "train", *([str(data)] if data else [])]
+        command = [sys.executable, "-c", "from deploy.cli import main; main()", "train", "--speed=head"]
+        command += [f"--features={features}"]
         done = subprocess.run(
-            [*command, "--speed", "head", "--features", "both"],
+            [*command, *(["--data", str(data)] if data else [])],
             env=_environment({"HONE_HOME": str(home)}),
             stdout=sys.stderr,
             check=False,
@@ -95,22 +101,22 @@ def hone(home: Path, logs: Path, settings: Mapping[str, str]) -> Iterator[Server
     port = free_port()
     environment = {"HONE_HOME": str(home), "HONE_PORT": str(port), "HONE_AUTH": "on", "HONE_API_KEY": secret, **settings}
     command = [sys.executable, "-c", "from deploy.cli import main; main()", "up"]
-    with _process(command, environment, logs / "hone.log") as process:
-        server = Server("hone", f"http://127.0.0.1:{port}", "/v1/predict", process, {"authorization": f"Bearer {secret}"})
-        _wait(server)
+    with process(command, environment, logs / "hone.log") as started:
+        server = Server("hone", f"http://127.0.0.1:{port}", "/v1/predict", started, {"authorization": f"Bearer {secret}"})
+        wait(server)
         _settle(server)
         yield server
 
 
 @contextmanager
-def expert(bundle: Path, threads: int, logs: Path) -> Iterator[Server]:
-    """Run the expert's server on the same engine file, tokenizer and number of threads."""
+def expert(bundle: Path, threads: int, logs: Path, name: str = "expert") -> Iterator[Server]:
+    """Run the expert's server on the same engine file and tokenizer, with ``threads`` threads."""
     port = free_port()
     command = [sys.executable, "-m", "load_tests.baselines.expert", "--bundle", str(bundle), "--port", str(port)]
     environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    with _process([*command, "--threads", str(threads)], environment, logs / "expert.log") as process:
-        server = Server("expert", f"http://127.0.0.1:{port}", "/predict", process)
-        _wait(server)
+    with process([*command, "--threads", str(threads)], environment, logs / f"{name}.log") as started:
+        server = Server(name, f"http://127.0.0.1:{port}", "/predict", started)
+        wait(server)
         yield server
 
 
@@ -119,12 +125,18 @@ def plain_ray(bundle: Path, logs: Path) -> Iterator[Server]:
     """Run Ray Serve with its defaults."""
     port = free_port()
     command = [sys.executable, "-m", "load_tests.baselines.plain_ray", "--bundle", str(bundle), "--port", str(port)]
-    # Nobody else may run code in it, and no token file is left in the home folder; neither changes what a request costs.
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    with _process(command, environment, logs / "plain_ray.log") as process:
-        server = Server("plain_ray", f"http://127.0.0.1:{port}", "/predict", process)
-        _wait(server)
+    with process(command, ray_variables(), logs / "plain_ray.log") as started:
+        server = Server("plain_ray", f"http://127.0.0.1:{port}", "/predict", started)
+        wait(server)
         yield server
+
+
+def ray_variables() -> dict[str, str]:
+    """Return the environment of a Ray in which nobody else may run code, and that leaves no token file in the home folder.
+
+    Neither changes what a request costs.
+    """
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -133,9 +145,15 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[psutil.Process]:
+def process(
+    command: list[str], environment: Mapping[str, str], log: Path, *, end_s: float = _END_S
+) -> Iterator[psutil.Process]:
+    """Run ``command`` with its output in ``log``; at the end it is told to stop, and killed after ``end_s``.
+
+    So is each process of its own that it leaves behind.
+    """
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -144,17 +162,21 @@ def _process(command: list[str], environment: Mapping[str, str], log: Path) -> I
             start_new_session=True,
         )
     try:
-        yield psutil.Process(process.pid)
+        yield psutil.Process(started.pid)
     finally:
-        process.send_signal(signal.SIGINT)
+        own = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
+        started.send_signal(signal.SIGINT)
         try:
-            process.wait(_END_S)
+            started.wait(end_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            started.kill()
+            started.wait()
+        for left in own:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
-def _wait(server: Server) -> None:
+def wait(server: Server) -> None:
     """Return once a prediction was answered."""
     deadline = time.monotonic() + _START_S
     with server.client() as http:
@@ -162,7 +184,7 @@ def _wait(server: Server) -> None:
             if not server.process.is_running() or server.process.status() == psutil.STATUS_ZOMBIE:
                 raise SystemExit(f"{server.name} ended before it answered; see its log")
             try:
-                if http.post(server.path, json={"text": "Is anybody there?"}).status_code == httpx.codes.OK:
+                if http.post(server.path, json=dict(server.probe)).status_code == httpx.codes.OK:
                     return
             except httpx.TransportError:
                 pass

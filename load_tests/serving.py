@@ -41,7 +41,7 @@ def main() -> int:
     options = _options()
     # Ended like by Ctrl-C, so that the servers are ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    data = options.data or _bench_data()
+    data = options.data or bench_data()
     out: Path = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = (options.home or out / "home").resolve()
@@ -79,8 +79,8 @@ def measure_all(
     figures: dict[str, float] = {}
     results["idle_cores"] = idle_cores(ours)
     if "speed" in options.parts:
-        with expert(bundle, work.threads, out) as baseline:
-            rounds = run_rounds(bundle, [ours, baseline], work, say)
+        with expert(bundle, work.threads, out) as one, expert(bundle, 1, out, "expert_one_thread") as other:
+            rounds = run_rounds(bundle, [ours, one, other], work, say)
         if not options.no_plain_ray:
             rounds += _against_plain_ray(ours, bundle, work, out)
         results["rounds"] = rounds
@@ -142,7 +142,8 @@ def _write_csv(path: Path, table_rows: list[dict[str, object]]) -> None:
         writer.writerows(table_rows)
 
 
-def _bench_data() -> Path | None:
+def bench_data() -> Path | None:
+    """Return BANKING77 where HONE_BENCH_DATA, or the usual place, has it."""
     path = Path(os.environ.get("HONE_BENCH_DATA", "../shared/data")) / "banking77" / "data.parquet"
     return path if path.exists() else None
 

@@ -24,6 +24,8 @@ SINGLE_CONNECTIONS = 32
 # Enough for the engine to have the next batch at hand when one is done.
 BATCH_CONNECTIONS = 4
 BATCH_TEXTS = 32
+# An expert tries how many threads the engine should have, so the better of both servers is what counts.
+BASELINES = {"singles_to_expert": ("expert", "expert_one_thread"), "singles_to_plain_ray": ("plain_ray",)}
 
 Round = dict[str, Any]
 Say = Callable[[str], None]
@@ -53,11 +55,11 @@ class Workload:
 def run_rounds(bundle: Path, servers: Sequence[Server], work: Workload, say: Say) -> list[Round]:
     """Return what each round measured: the raw engine, and every server under all three loads, in an order that rotates."""
     rounds: list[Round] = []
-    best_batch: int | None = None
+    best: tuple[int, int] | None = None
     for number in range(work.rounds):
         found: Round = {"round": number, "load_average": os.getloadavg()[0], "began_at": time.time()}
-        raw = run_raw_engine(bundle, work, best_batch)
-        best_batch = best_batch or int(raw["best_batch_texts"])
+        raw = run_raw_engine(bundle, work, best)
+        best = best or (int(raw["best_lanes"]), int(raw["best_batch_texts"]))
         found["raw"] = raw
         shift = number % len(servers)
         for server in [*servers[shift:], *servers[:shift]]:
@@ -67,14 +69,14 @@ def run_rounds(bundle: Path, servers: Sequence[Server], work: Workload, say: Say
     return rounds
 
 
-def run_raw_engine(bundle: Path, work: Workload, best_batch: int | None) -> dict[str, Any]:
-    """Return what :mod:`load_tests.raw_engine` prints; ``best_batch`` None tries several sizes."""
+def run_raw_engine(bundle: Path, work: Workload, best: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what :mod:`load_tests.raw_engine` prints with the ``best`` lanes and batch; None tries several of both."""
     command = [sys.executable, "-m", "load_tests.raw_engine", "--bundle", str(bundle), "--threads", str(work.threads)]
-    command += ["--duration-s", str(work.duration_s if best_batch else 2 * work.duration_s)]
+    command += ["--duration-s", str(work.duration_s if best else 2 * work.duration_s)]
     if work.data is not None:
         command += ["--data", str(work.data)]
-    if best_batch is not None:
-        command += ["--batch", str(best_batch)]
+    if best is not None:
+        command += ["--lanes", str(best[0]), "--batch", str(best[1])]
     # The threads of the tokenizer are no part of the engine; its answer is made before the clock starts.
     environment = {**os.environ, "OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false"}
     found: dict[str, Any] = json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
@@ -123,9 +125,10 @@ def ratios(found: Round) -> dict[str, float]:
         figures["batches_to_raw"] = BATCH_TEXTS * hone["batches"]["answered_per_s"] / raw["texts_per_s"]
         figures["singles_to_raw"] = singles / raw["texts_per_s"]
         figures["idle_overhead_ms"] = _p50(hone["idle"]) - raw["single_ms"]["p50"]
-    for baseline in ("expert", "plain_ray"):
-        if baseline in found:
-            figures[f"singles_to_{baseline}"] = singles / max(found[baseline]["singles"]["answered_per_s"], 1e-9)
+    for figure, baselines in BASELINES.items():
+        rates = [found[name]["singles"]["answered_per_s"] for name in baselines if name in found]
+        if rates:
+            figures[figure] = singles / max(*rates, 1e-9)
     tokens = hone["tokens"]
     if sum(tokens.values()):
         figures["padding_ratio"] = tokens.get("padding", 0.0) / sum(tokens.values())

@@ -1,1 +1,4 @@
-"""From HTTP to an answer: batching, swapping, corrections, and the console. Only ``replica`` and ``service`` know Ray."""
+"""From HTTP to an answer: batching, swapping, corrections, and the console.
+
+Only ``replica``, ``service`` and ``ray_nodes`` know Ray.
+"""

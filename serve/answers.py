@@ -10,8 +10,9 @@ from pydantic import Field
 from core.bundle import Features, Lineage, NgramSpec, Parity, Variant, Vocabulary
 from core.engines import EngineChoice
 from core.gate import GateDecision
+from core.moves import Move, Standing
 from core.rollouts import RolloutRecord
-from core.schemas import RunAnswer, ShortString, Source, Wire
+from core.schemas import Outlook, RunAnswer, ShortString, Source, Wire
 from core.text import TextSettings
 from serve.rollout_answers import ChallengerStatus, ProbationStatus
 
@@ -35,6 +36,7 @@ class ModelSummary(Wire):
     labels: int | None = Field(None, description="How many labels it knows.")
     metrics: dict[str, float] = Field(default_factory=dict)
     gate: Verdict | None = None
+    standing: Standing | None = Field(None, description="Where a person has to sign for it, or did; null where not.")
     problem: str | None = None
 
 
@@ -54,6 +56,24 @@ class EncoderSummary(Wire):
     vocabulary: Vocabulary | None
 
 
+class Signature(Wire):
+    """A person's word on a version: a signature, or an override of the gate."""
+
+    at: datetime
+    action: Literal["approve", "refuse", "promote", "challenge"] = Field(description="The last two: by override.")
+    by: str
+    reason: str
+    decision_hash: str | None = Field(description="SHA-256 of the decision that was seen.")
+    champion: str | None = Field(description="Who was champion, or challenger, before.")
+    stale: bool = Field(description="The version had been compared with another champion, and who signed knew.")
+
+    @classmethod
+    def of(cls, move: Move) -> Signature:
+        """Return a line of the history as it is told."""
+        fields = {"reason": move.why, "decision_hash": move.seen, "champion": move.replaced}
+        return cls.model_validate({**move.model_dump(include={"at", "action", "by", "stale"}), **fields})
+
+
 class ModelAnswer(Wire):
     """Answer of ``GET /v1/models/{version}``."""
 
@@ -70,8 +90,12 @@ class ModelAnswer(Wire):
     parity: Parity | None
     lineage: Lineage
     decision: GateDecision | None = Field(description="What the gate said, rule by rule; null where it was not asked.")
+    decision_hash: str | None = Field(None, description="SHA-256 of that decision as it is kept: what a person signs.")
+    standing: Standing | None = Field(None, description="Where a person has to sign for it, or did; null where not.")
+    signatures: list[Signature] = Field(default_factory=list, description="Who signed for it, or overrode the gate.")
     card: str | None = Field(description="The model card, Markdown.")
     rollouts: list[RolloutRecord] = Field(description="What became of it in the replicas, newest first, at most 50.")
+    moves: list[Move] = Field(description="Who registered, promoted or replaced it, when and why; newest first, at most 50.")
 
 
 class ServingAnswer(Wire):
@@ -107,6 +131,25 @@ class PromoteRequest(MoveRequest):
     """Body of ``POST /v1/models/{version}/promote`` and ``…/challenge``."""
 
     override: bool = Field(False, description="Although the gate refused.")
+
+
+class ApprovalRequest(Wire):
+    """Body of ``POST /v1/models/{version}/approve``."""
+
+    approve: bool = Field(description="`true` promotes the version, `false` refuses it.")
+    reason: ShortString = Field(description="Why; kept in the history and in the audit trail.")
+    by: ShortString | None = Field(None, description="Who signs, where requests take no API key; with one, its name signs.")
+    seen: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="`decision_hash` of what was looked at; another one is refused."
+    )
+    stale: bool = Field(False, description="Although it was compared with another champion than the present one.")
+
+
+class ApprovalAnswer(AliasesAnswer):
+    """What was signed, and which version plays which part then."""
+
+    version: str
+    standing: Standing
 
 
 class Rollout(Wire):
@@ -145,6 +188,16 @@ class PredictionCounts(Wire):
     dropped: int = 0
 
 
+class MemoryStatus(Wire):
+    """What the replica that answers has in memory: texts that people corrected."""
+
+    answers: int = Field(description="Texts that are answered from memory.")
+    learned: int = Field(description="Texts that the version has learned; they are kept for a rollback.")
+    waiting: int = Field(description="Texts of which it has to be seen first what the version says.")
+    max_entries: int = Field(description="How many there may be; 0: no memory.")
+    near_similarity: float | None = Field(description="From which on near texts are answered too; null: none are.")
+
+
 class StatusAnswer(Wire):
     """Answer of ``GET /v1/status`` by one replica; what only the store knows is null while it is away."""
 
@@ -159,6 +212,7 @@ class StatusAnswer(Wire):
     probation: ProbationStatus | None = Field(description="The new version while it is watched; docs/rollout.md.")
     challenger: ChallengerStatus | None = Field(description="The challenger while it answers a share, or looks on.")
     rollouts: list[RolloutRecord] = Field(description="What became of versions in all replicas, newest first, at most 20.")
+    memory: MemoryStatus
     waiting_texts: int
     queue_max_texts: int
     predictions: PredictionCounts
@@ -167,4 +221,5 @@ class StatusAnswer(Wire):
     corrections: int | None
     confirmations: int | None
     last_run: RunAnswer | None
+    outlook: Outlook | None = Field(description="When the learner learns next, and what holds it back; null before any did.")
     live_accuracy: list[LiveAccuracy]

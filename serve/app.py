@@ -2,7 +2,7 @@
 
 ::
 
-    Intake (slow bodies) ─► Edge (id, deadline, errors, counts) ─► guard (keys, roles) ─► Router
+    Intake (slow bodies) ─► Edge (id, deadline, errors, counts, log, trace) ─► guard (keys, roles) ─► Router
                                                                                              ├─ predicting, straight on ASGI
                                                                                              └─ the rest, FastAPI
 """
@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import HoneError
+from core.release import release
 from serve.auth import guarded
 from serve.edge import Edge
 from serve.formats.routing import FORMAT_BODIES, format_routers, hot_operations, hot_routes
@@ -31,10 +32,12 @@ from serve.intake import Intake
 from serve.lifecycle import running
 from serve.openapi import document
 from serve.parts import Parts
-from serve.release import release
+from serve.prefix import Prefixed
 from serve.roles import secure
 from serve.routes_console import console_router
 from serve.routes_corrections import corrections_router
+from serve.routes_drift import drift_router
+from serve.routes_history import history_router
 from serve.routes_labels import labels_router
 from serve.routes_models import models_router
 from serve.routes_predict import PATH as PREDICT_PATH
@@ -51,12 +54,17 @@ from serve.trailing import Trailed
 def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
     """Return the application over ``parts``; its lifespan starts and ends their work.
 
-    ``proxied`` says that a proxy in front repeats the request's ``x-request-id`` in the answer.
+    ``proxied`` says that a proxy in front repeats the request's ``x-request-id`` in the answer, and gives requests to any
+    replica that has started: the lifespan begins once the champion was loaded, or could not be.
     """
+
+    settings = parts.settings
 
     @asynccontextmanager
     async def lifespan(_: ASGIApp) -> AsyncIterator[None]:
         async with running(parts):
+            if proxied:
+                await parts.watcher.first_look(settings.load_timeout_s)
             yield
 
     ordinary = _ordinary_routes(parts)
@@ -67,16 +75,17 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
         scope["app"] = ordinary
         await router(scope, receive, send)
 
-    settings = parts.settings
     inside = guarded(Trailed(inner, parts.store, settings.home), settings, parts.key_watcher)
     edge = Edge(
         inside,
         parts.metrics,
+        parts.teller,
         timeout_s=settings.request_timeout_s,
         stream_timeout_s=settings.stream_timeout_s,
         proxied=proxied,
     )
-    return Intake(edge, settings.read_timeout_s)
+    taken = Intake(edge, settings.read_timeout_s)
+    return Prefixed(taken, settings.route_prefix) if settings.name else taken
 
 
 def build_routes(parts: Parts, ordinary: FastAPI | None = None) -> list[BaseRoute]:
@@ -101,6 +110,8 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
         privacy_router(parts),
         quality_router(parts),
         review_router(parts),
+        drift_router(parts),
+        history_router(parts),
         runs_router(parts),
         status_router(parts),
         console_router(),
@@ -111,7 +122,9 @@ def _ordinary_routes(parts: Parts) -> FastAPI:
     @cache
     def specification() -> dict[str, Any]:
         # Made when it is first asked for: making it takes longer than all else at a start.
-        return secure(document(app.routes, release(), hot_operations(), [*FORMAT_BODIES, *PRIVACY_BODIES]))
+        made = secure(document(app.routes, release(), hot_operations(), [*FORMAT_BODIES, *PRIVACY_BODIES]))
+        prefix = parts.settings.route_prefix
+        return {**made, "servers": [{"url": prefix}]} if prefix else made
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> dict[str, Any]:

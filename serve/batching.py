@@ -1,12 +1,13 @@
-"""Micro-batching: one thread each for the tokenizer and the engine, and nobody waits for a batch that is not coming.
+"""Micro-batching: threads for the tokenizer and for the engine, and nobody waits for a batch that is not coming.
 
 ::
 
-    event loop ─► fresh requests ─► tokenizer thread ─► waiting texts ─► engine thread ─► event loop
-                  (in order)       (all that is new)    (by length)      (one batch, as soon as the engine is free)
+    event loop ─► fresh requests ─► tokenizer thread ─► waiting texts ─► engine threads ─► event loop
+                  (in order)       (all that is new)    (by length)      (a batch each, as soon as one is free)
 
 The threads hand work to each other, not by way of the event loop: while that reads requests and writes answers, the engine has
-its next batch already.
+its next batch already. How many of the engine's threads work at a time, each on a batch of its own, is the engine's to say
+(its ``lanes``, see :mod:`core.engines`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock, Thread
 from time import monotonic, perf_counter
+from typing import cast
 
 from core.classifier import Prepared
 from core.errors import DeadlineExceeded, TextTooLong, TooManyTokens, Unavailable
 from core.metrics import Metrics
+from core.priority import give_way
 from serve.admission import Admission
 from serve.deadline import DEADLINE
-from serve.jobs import PLAIN, Chunk, Engine, FloatVector, Job, Manner, Piece, Scored, prepare_chunks, score_pieces
+from serve.facts import FACTS
+from serve.jobs import PLAIN, Chunk, Engine, FloatVector, Job, Manner, Piece, Scored, Seek, prepare_chunks, score_pieces
 from serve.waiting import BatchBudget, WaitingTexts
 
 # Keeps a turn of the tokenizer to milliseconds, so that the engine gets work early and short texts are not held up.
 _TURN_CHARS = 20_000
+
+_ENGINE_NICENESS = 5
 
 _logger = logging.getLogger("hone.serve")
 
@@ -37,16 +43,31 @@ _logger = logging.getLogger("hone.serve")
 class Batcher:
     """Brings the texts of many requests to the engine in batches of ``budget``; made and used on one event loop.
 
-    A request may have ``max_request_tokens`` tokens, after each of its texts was cut.
+    A request may have ``max_request_tokens`` tokens, after each of its texts was cut. No engine gets more than ``lanes``
+    batches at a time.
     """
 
     def __init__(
-        self, budget: BatchBudget, admission: Admission, metrics: Metrics, *, max_request_tokens: float = math.inf
+        self,
+        budget: BatchBudget,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        lanes: int = 1,
+        max_request_tokens: float = math.inf,
     ) -> None:
         self._budget = budget
         self._max_request_tokens = max_request_tokens
         self._admission = admission
-        self._metrics = metrics
+        self._turns = metrics.meter([("hone_tokenize_seconds", {})])
+        self._batches = metrics.meter(
+            [
+                ("hone_engine_seconds", {}),
+                ("hone_batch_texts", {}),
+                ("hone_tokens_total", {"kind": "text"}),
+                ("hone_tokens_total", {"kind": "padding"}),
+            ]
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: set[Job] = set()
         # Guards all that follows; held for microseconds.
@@ -56,7 +77,11 @@ class Batcher:
         self._fresh: deque[Job] = deque()
         self._line: WaitingTexts[Piece] = WaitingTexts()
         self._waiting = 0
-        self._idle = False
+        self._lanes = lanes
+        # Engine threads that wait for work, batches that are in the engine, and when the last of those ended.
+        self._idle = 0
+        self._running = 0
+        self._ended = -math.inf
         self._closing = False
         self._threads: list[Thread] = []
 
@@ -73,7 +98,8 @@ class Batcher:
     def start(self) -> None:
         """Begin to work."""
         self._loop = asyncio.get_running_loop()
-        for name, work in (("hone-tokenizer", self._tokenize), ("hone-engine", self._run)):
+        engines = [(f"hone-engine-{number}", self._run) for number in range(self._lanes)]
+        for name, work in (("hone-tokenizer", self._tokenize), *engines):
             # Daemons: an engine that hangs must not keep the process from ending.
             thread = Thread(target=self._guard, args=(work,), name=name, daemon=True)
             thread.start()
@@ -87,8 +113,10 @@ class Batcher:
             self._has_work.notify_all()
         self._fail_all(Unavailable("the service is stopping; send the request again"))
 
-    async def score(self, engine: Engine, texts: Sequence[str], manner: Manner = PLAIN) -> Scored:
+    async def score(self, engine: Engine, texts: Sequence[str], manner: Manner = PLAIN, seek: Seek | None = None) -> Scored:
         """Return what ``engine`` makes of ``texts``; a caller that is cancelled takes its texts out of the queue.
+
+        ``seek`` is shown the embeddings of those that are read whole, where there are any.
 
         A text that is to be read in windows asks for the room of one text, and takes that of its windows once it has it.
 
@@ -100,7 +128,11 @@ class Batcher:
         """
         deadline = DEADLINE.get()
         future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        job = Job(engine, texts, future, manner, deadline=deadline, max_tokens=self._max_request_tokens)
+        facts = FACTS.get()
+        stages = facts.arrive() if facts is not None else None
+        job = Job(
+            engine, texts, future, manner, deadline=deadline, max_tokens=self._max_request_tokens, seek=seek, stages=stages
+        )
         with self._lock:
             self._admission.check(len(texts), self._waiting, monotonic(), deadline)
             self._waiting += len(texts)
@@ -152,13 +184,16 @@ class Batcher:
     def _prepare(self, chunks: Sequence[Chunk]) -> None:
         started = perf_counter()
         results = prepare_chunks(chunks)
-        elapsed = perf_counter() - started
+        ended = perf_counter()
+        elapsed = ended - started
         with self._lock:
             for chunk, result in zip(chunks, results, strict=True):
                 chunk.job.tokenize_s += elapsed
+                if chunk.job.stages is not None:
+                    chunk.job.note("tokenization", started, ended, sum(len(part.texts) for part in chunks))
                 self._line_up(chunk, result)
             self._has_work.notify()
-        self._metrics.observe("hone_tokenize_seconds", elapsed)
+        self._turns.add((), (elapsed,))
 
     def _next_chunks(self) -> list[Chunk]:
         """Return what the tokenizer takes in one turn: in order of arrival, for one engine and reading."""
@@ -198,6 +233,9 @@ class Batcher:
                 self._line.add(text)
 
     def _run(self) -> None:
+        # What is not read cannot be refused in time: with a lane on every core and twice the requests that can be answered, the
+        # event loop would otherwise fall behind by seconds.
+        give_way(_ENGINE_NICENESS)
         free_since: float | None = None
         while True:
             with self._lock:
@@ -206,30 +244,45 @@ class Batcher:
                 while not self._closing and not (pieces := self._next_pieces()) and not (chunks := self._next_chunks()):
                     # What comes after a wait did not wait for this engine.
                     free_since = None
-                    self._idle = True
+                    self._idle += 1
                     self._has_work.wait()
-                    self._idle = False
+                    self._idle -= 1
                 if self._closing:
                     return
-                if pieces and self._fresh:
-                    self._has_fresh.notify()
+                if pieces:
+                    self._running += 1
+                    self._call_others()
             if not pieces:
                 self._prepare(chunks)
                 continue
             started = perf_counter()
             rows = score_pieces(pieces)
             ended = perf_counter()
-            self._post(_deliver, pieces, rows, ended - started)
+            self._post(_deliver, pieces, rows, started, ended)
             with self._lock:
-                self._admission.answered(len(pieces), ended - (free_since or started), monotonic())
+                self._running -= 1
+                # The pace is that of all lanes together: what counts is the time since any of them was last done.
+                since = max(self._ended, started if free_since is None else free_since)
+                self._admission.answered(len(pieces), ended - since, monotonic())
+                self._ended = ended
             free_since = ended
-            self._measure(pieces, started, ended - started)
+            self._measure(pieces, ended - started)
+
+    def _call_others(self) -> None:
+        """Wake who can go on beside the batch that is about to be scored."""
+        if self._fresh:
+            self._has_fresh.notify()
+        if self._idle and len(self._line):
+            self._has_work.notify()
 
     def _next_pieces(self) -> list[Piece]:
-        """Return the next batch, without what nobody waits for and what could not be in time."""
-        while taken := self._line.take(self._budget):
+        """Return the next batch, without what nobody waits for or could not be in time; none while all lanes are taken."""
+        while (engine := cast("Engine | None", self._line.next_model())) is not None and self._running < engine.lanes:
+            most = self._budget.max_texts if engine.batch_texts is None else min(self._budget.max_texts, engine.batch_texts)
+            taken = self._line.take(BatchBudget(most, self._budget.max_tokens))
             self._waiting -= len(taken)
-            ready = monotonic() + self._admission.wait_s(len(taken))
+            # Its own lane is as much slower than all of them as there are others at work.
+            ready = monotonic() + self._admission.wait_s(len(taken)) * (self._running + 1)
             pieces = []
             for text in taken:
                 job = text.content.job
@@ -242,19 +295,17 @@ class Batcher:
                 return pieces
         return []
 
-    def _measure(self, pieces: Sequence[Piece], started: float, elapsed: float) -> None:
-        self._metrics.observe("hone_engine_seconds", elapsed)
-        self._metrics.observe("hone_batch_texts", len(pieces))
-        for piece in pieces:
-            self._metrics.observe("hone_queue_seconds", started - piece.job.arrived)
+    def _measure(self, pieces: Sequence[Piece], elapsed: float) -> None:
         lengths = [len(piece.prepared.ids) for piece in pieces]
-        self._metrics.count("hone_tokens_total", sum(lengths), kind="text")
-        self._metrics.count("hone_tokens_total", max(lengths) * len(lengths) - sum(lengths), kind="padding")
+        tokens = sum(lengths)
+        self._batches.add((), (elapsed, len(pieces), tokens, max(lengths) * len(lengths) - tokens))
 
 
-def _deliver(pieces: Sequence[Piece], rows: Sequence[FloatVector | Exception], elapsed: float) -> None:
+def _deliver(pieces: Sequence[Piece], rows: Sequence[FloatVector | Exception], started: float, ended: float) -> None:
     for job in {piece.job for piece in pieces}:
-        job.engine_s += elapsed
+        job.engine_s += ended - started
+        if job.stages is not None:
+            job.note("engine", started, ended, len(pieces))
     for piece, row in zip(pieces, rows, strict=True):
         if isinstance(row, Exception):
             piece.job.fail(row)

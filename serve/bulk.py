@@ -116,6 +116,7 @@ class _Taking:
                 self.parts.metrics.count("hone_corrections_total", kind=outcome.answer.kind)
         if any(row.proposes for row in good):
             await accept_backed(self.parts)
+        self.parts.memory.nudge()
 
     async def _read_rows(self, lines: Sequence[Line]) -> list[BulkRow | HoneError]:
         allowed = await self.parts.labels.allowed()

@@ -14,7 +14,7 @@ from core.bundle import read_manifest
 from core.errors import BundleError, HoneError
 from core.metrics import Metrics
 from serve.beside import SideProcess, SideProcessEnded
-from serve.memory import available_bytes, side_bytes
+from serve.heap import available_bytes, side_bytes
 from serve.probation import Spoken, Tally
 
 _TEXTS_AT_ONCE = 8

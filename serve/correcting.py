@@ -51,6 +51,8 @@ async def accept(
     if proposes:
         await accept_backed(parts)
     count_kept(answer, received, parts)
+    # Whoever has the answer may ask again at once.
+    await parts.memory.catch_up()
     return answer
 
 
@@ -73,6 +75,7 @@ async def change(
     if proposes:
         await accept_backed(parts)
     count_kept(answer, received, parts)
+    await parts.memory.catch_up()
     return answer
 
 

@@ -17,6 +17,7 @@ from serve.deadline import DEADLINE, requested_timeout_s
 from serve.statuses import answer_error
 from serve.streams import STREAMED_PATHS
 from serve.subject import SUBJECT, requested_subject
+from serve.telling import RequestTeller
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _CLIENT_LEFT = 499
@@ -29,12 +30,23 @@ class Edge:
     ``stream_timeout_s``.
 
     ``proxied`` says that a proxy in front repeats the request's own ``x-request-id`` in the answer, as Ray Serve's does; then
-    it is added here only where it differs.
+    it is added here only where it differs. ``teller`` tells of requests elsewhere, where that is switched on.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, timeout_s: float, stream_timeout_s: float, proxied: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        teller: RequestTeller | None = None,
+        *,
+        timeout_s: float,
+        stream_timeout_s: float,
+        proxied: bool,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._answered = metrics.meter([("hone_requests_total", {}), ("hone_request_seconds", {})], ("route", "status"))
+        self._teller = teller
         self._timeout_s = timeout_s
         self._stream_timeout_s = stream_timeout_s
         self._proxied = proxied
@@ -45,6 +57,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, proxied=self._proxied)
+        told = self._teller.begin(scope) if self._teller is not None else None
         timeout_s = self._stream_timeout_s if scope["path"] in STREAMED_PATHS else self._timeout_s
         deadline = asyncio.timeout(None)
         try:
@@ -64,12 +77,13 @@ class Edge:
             elif "hone.code" not in scope:
                 _logger.exception("an answer broke off", extra={"request_id": scope["hone.request_id"]})
         finally:
-            self._measure(scope, exchange.status)
+            route = str(scope.get("hone.route") or getattr(scope.get("route"), "path", "") or "unmatched")
+            self._measure(scope, route, exchange.status)
+            if self._teller is not None and told is not None:
+                self._teller.end(told, scope, route, exchange.status)
 
-    def _measure(self, scope: Scope, status: int) -> None:
-        route = str(scope.get("hone.route") or getattr(scope.get("route"), "path", "") or "unmatched")
-        self._metrics.count("hone_requests_total", route=route, status=str(status))
-        self._metrics.observe("hone_request_seconds", perf_counter() - scope["hone.started"], route=route)
+    def _measure(self, scope: Scope, route: str, status: int) -> None:
+        self._answered.add((route, str(status)), (1, perf_counter() - scope["hone.started"]))
         if "hone.code" in scope:
             self._metrics.count("hone_refused_total", code=scope["hone.code"])
 

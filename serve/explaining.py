@@ -54,6 +54,10 @@ class Explainer:
         scoring = _Scoring(self._batcher, engine, replace(manner, refuses_cuts=False), query.options.function, answer)
         predictions = []
         for text, prediction in zip(query.texts, answer.predictions, strict=True):
+            if prediction.recalled is not None:
+                # No word moved this score: a person said so.
+                predictions.append(prediction)
+                continue
             explanation = await self._explain_one(scoring, text, prediction)
             predictions.append(replace(prediction, explanation=explanation))
         return replace(answer, predictions=predictions, timing=scoring.timing)

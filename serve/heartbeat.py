@@ -6,46 +6,21 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from core.errors import StoreUnavailable
-from core.schemas import RunAnswer
-from feedback.corrections import Outcomes
+from core.errors import HoneError, StoreUnavailable
 from feedback.replicas import ReplicaReport
+from feedback.spool import Spool
 from feedback.store import Store
 from serve.parts import Parts
+from serve.state_gauges import read_disk, show_disk, show_store
+from serve.store_view import read_view
 
 _PERIOD_S = 1.0
 _GAUGES_EVERY = 5
 # Of a store with very many corrections the gauges read for seconds; they may not do that all the time.
 _READING_RATIO = 0.05
-# Longer than a few periods, so that one late beat does not hide a living replica.
-REPLICA_MAX_AGE_S = 10.0
-
 _logger = logging.getLogger("hone.serve")
-
-
-@dataclass(frozen=True)
-class StoreView:
-    """What the store knows that is shown to people; all of it read in one go."""
-
-    replicas: list[ReplicaReport]
-    outcomes: Mapping[str, Outcomes]
-    corrections: int
-    confirmations: int
-    last_run: RunAnswer | None
-
-
-def read_view(store: Store) -> StoreView:
-    """Return what the store knows now."""
-    return StoreView(
-        replicas=store.replicas(REPLICA_MAX_AGE_S),
-        outcomes=store.label_outcomes(),
-        corrections=store.correction_count(kind="correction"),
-        confirmations=store.correction_count(kind="confirmation"),
-        last_run=store.last_run(),
-    )
 
 
 def own_report(parts: Parts) -> ReplicaReport:
@@ -68,6 +43,8 @@ class Heartbeat:
         self._beats = 0
         self._refresh_at = 0
         self._up: bool | None = None
+        self._spool_max_bytes = parts.settings.spool_max_bytes
+        self._spool = Spool(parts.settings.home.spool, self._spool_max_bytes)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -93,7 +70,12 @@ class Heartbeat:
 
     async def _refresh(self) -> None:
         started_s = self._clock_s()
-        self._show(await self._parts.store.call(read_view))
+        parts = self._parts
+        show_store(parts.metrics, await parts.store.call(read_view))
+        try:
+            show_disk(parts.metrics, await asyncio.to_thread(read_disk, parts.registry, self._spool), self._spool_max_bytes)
+        except (OSError, HoneError):
+            _logger.warning("the state folder cannot be read", exc_info=True)
         took_s = self._clock_s() - started_s
         self._refresh_at = self._beats + max(_GAUGES_EVERY, math.ceil(took_s / _READING_RATIO / _PERIOD_S))
 
@@ -104,18 +86,6 @@ class Heartbeat:
                 await self._parts.store.call(Store.forget_replica, self._parts.replica_id)
         except (StoreUnavailable, TimeoutError):
             _logger.info("the feedback store was not told of this replica's end; it forgets it by itself")
-
-    def _show(self, view: StoreView) -> None:
-        metrics = self._parts.metrics
-        for version, outcome in view.outcomes.items():
-            metrics.set("hone_labelled", outcome.right, version=version, outcome="right")
-            metrics.set("hone_labelled", outcome.wrong, version=version, outcome="wrong")
-            metrics.set("hone_live_accuracy_ratio", outcome.right / (outcome.right + outcome.wrong), version=version)
-        counts = dict.fromkeys(("starting", "loading", "serving", "failed"), 0)
-        for replica in view.replicas:
-            counts[replica.state] += 1
-        for state, count in counts.items():
-            metrics.set("hone_replicas", count, state=state)
 
     def _note(self, *, up: bool, why: str = "") -> None:
         self._parts.metrics.set("hone_store_up", float(up))

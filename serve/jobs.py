@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,26 @@ from numpy.typing import NDArray
 from core.classifier import Prepared, softmax
 from core.errors import HoneError, TextTooLong, TooManyTokens
 from core.windows import Reading
+from serve.facts import MOST_STAGES, Stage
 from serve.waiting import WaitingText
 
 FloatMatrix = NDArray[np.float32]
 FloatVector = NDArray[np.float32]
 
+Seek = Callable[[FloatMatrix], Sequence[Any]]
+"""Is shown the embeddings (k, h) of some texts, on an engine's thread, and returns what it finds for each."""
+
+_logger = logging.getLogger("hone.serve")
+
 
 class Engine(Protocol):
-    """What answers: a :class:`core.classifier.Classifier`, or a test's fake."""
+    """What answers: a :class:`core.classifier.Classifier`, or a test's fake.
+
+    It works on ``lanes`` batches at a time, of ``batch_texts`` texts at most where that is known.
+    """
+
+    lanes: int
+    batch_texts: int | None
 
     def prepare(self, texts: Sequence[str], reading: Reading = "right") -> list[Prepared]:
         """Return each text as the engine reads it, in order."""
@@ -32,6 +45,9 @@ class Engine(Protocol):
 
     def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         """Return calibrated logits (n, c) of one batch."""
+
+    def logits_and_embeddings(self, prepared: Sequence[Prepared]) -> tuple[FloatMatrix, FloatMatrix | None]:
+        """Return the logits, and the embeddings (n, h) of the texts, None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +88,24 @@ class Scored:
     """Answer to one request: ``scores`` (n, c) in the order of its texts, and which of those were cut.
 
     A text that was read in several windows has more rows, behind those of the first windows; ``windows`` names for its place
-    all of its rows and how many tokens each has read.
+    all of its rows and how many tokens each has read. ``found`` holds for its place what was sought
+    and found for a text that was read whole.
     """
 
     scores: FloatMatrix
     truncated: list[bool]
     timing: Timing
     windows: Mapping[int, Sequence[tuple[int, int]]]
+    found: Mapping[int, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
 class Job:
     """One request. ``engine`` is captured once, so that all its texts are answered by one model.
 
-    ``deadline`` is in seconds of ``time.monotonic()``; ``max_tokens`` bounds all texts together. What is added to it and ended
-    in it happens on the event loop; the counts of its texts belong to the batcher's lock.
+    ``deadline`` is in seconds of ``time.monotonic()``; ``max_tokens`` bounds all texts together. ``stages`` takes
+    what is done for it, None where nobody wants to know. What is added to it and ended in it happens on the event loop; the
+    counts of its texts belong to the batcher's lock.
     """
 
     engine: Engine
@@ -95,6 +114,9 @@ class Job:
     manner: Manner = PLAIN
     deadline: float = math.inf
     max_tokens: float = math.inf
+    seek: Seek | None = None
+    stages: list[Stage] | None = None
+    found: dict[int, Any] = field(default_factory=dict)
     arrived: float = field(default_factory=perf_counter)
     tokenized: int = 0
     unstarted: int = 0
@@ -164,13 +186,18 @@ class Job:
         self._answered += 1
         # Texts that are not tokenized yet count as one row each, so this is not reached before them.
         if self._answered == self.rows and not self.gone:
-            self.future.set_result(Scored(self._scores, self.truncated, self._timing(), self.windows))
+            self.future.set_result(Scored(self._scores, self.truncated, self._timing(), self.windows, self.found))
 
     def _timing(self) -> Timing:
         spent = perf_counter() - self.arrived
         # Of many texts the last are tokenized while the first are scored: those seconds count in both, and none as waiting.
         queue_s = max(0.0, spent - self.tokenize_s - self.engine_s)
         return Timing(self.tokenize_s, queue_s, self.engine_s, self.tokens)
+
+    def note(self, name: Literal["tokenization", "engine"], started_s: float, ended_s: float, texts: int) -> None:
+        """Keep what was done for it, where somebody wants to know; times are those of ``perf_counter``."""
+        if self.stages is not None and len(self.stages) < MOST_STAGES:
+            self.stages.append(Stage(name, started_s, ended_s, texts))
 
     def fail(self, error: Exception) -> None:
         """End the request with ``error``, unless it has ended."""
@@ -231,11 +258,38 @@ def score_pieces(pieces: Sequence[Piece]) -> list[FloatVector | Exception]:
 
 def _rows(pieces: Sequence[Piece]) -> FloatMatrix:
     engine, prepared = pieces[0].job.engine, [piece.prepared for piece in pieces]
+    if any(piece.job.seek is not None for piece in pieces):
+        logits, embeddings = engine.logits_and_embeddings(prepared)
+        if embeddings is not None:
+            _seek(pieces, embeddings)
+        return _as_asked(pieces, _finite(logits))
     if not any(piece.job.manner.logits for piece in pieces):
         return _finite(engine.score(prepared))
-    logits = _finite(engine.logits(prepared))
+    return _as_asked(pieces, _finite(engine.logits(prepared)))
+
+
+def _as_asked(pieces: Sequence[Piece], logits: FloatMatrix) -> FloatMatrix:
     asked = np.array([[piece.job.manner.logits] for piece in pieces])
     return np.where(asked, logits, softmax(logits))
+
+
+def _seek(pieces: Sequence[Piece], embeddings: FloatMatrix) -> None:
+    """Have each request's seeker look at its texts; those of one seeker together."""
+    rows: dict[Seek, list[int]] = {}
+    for row, piece in enumerate(pieces):
+        job, prepared = piece.job, piece.prepared
+        if job.seek is not None and not prepared.truncated and not prepared.rest and piece.place < len(job.texts):
+            rows.setdefault(job.seek, []).append(row)
+    for seek, own in rows.items():
+        try:
+            found = seek(embeddings[own])
+        except Exception:
+            # What is sought for beside the answer must not cost the answer, nor be held against the version.
+            _logger.exception("what was sought beside an answer was not found")
+            continue
+        for row, finding in zip(own, found, strict=True):
+            if finding is not None:
+                pieces[row].job.found[pieces[row].place] = finding
 
 
 def _too_long(place: int, prepared: Prepared) -> TextTooLong:

@@ -7,9 +7,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from core.process_metrics import ProcessMetrics, nvml
+from serve.heap import map_large_blocks
 from serve.heartbeat import Heartbeat
-from serve.memory import map_large_blocks
 from serve.parts import Parts
+from serve.traffic_recorder import TrafficRecorder
 
 _logger = logging.getLogger("hone.serve")
 
@@ -18,20 +20,24 @@ _logger = logging.getLogger("hone.serve")
 async def running(parts: Parts) -> AsyncIterator[None]:
     """Keep ``parts`` at work inside the block; at its end what was predicted is written or spooled.
 
-    The block begins before a model is loaded: the readiness route says when one is.
+    The block begins before a model is loaded; :meth:`ChampionWatcher.first_look` waits for that.
     """
     map_large_blocks()
     parts.batcher.start()
     heartbeat = Heartbeat(parts)
-    tasks = [asyncio.create_task(work) for work in (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run())]
+    recorder = TrafficRecorder(parts.replica_id, parts.metrics, parts.store)
+    works = (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run(), parts.memory.run(), recorder.run())
+    tasks = [asyncio.create_task(work) for work in works]
     if parts.challenge_watch is not None:
         tasks.append(asyncio.create_task(parts.challenge_watch.run()))
     if parts.key_watcher is not None:
         tasks.append(asyncio.create_task(parts.key_watcher.run()))
     for task in tasks:
         task.add_done_callback(_note_end)
+    process = ProcessMetrics(parts.metrics, "replica", nvml())
     try:
-        yield
+        with process.kept():
+            yield
     finally:
         for task in tasks:
             task.cancel()
@@ -41,7 +47,10 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             await asyncio.to_thread(parts.log.close, 5.0)
         await heartbeat.stop()
         parts.store.close()
+        parts.memory.close()
         parts.log_store.close()
+        if parts.teller is not None:
+            await asyncio.to_thread(parts.teller.close)
 
 
 def _note_end(task: asyncio.Task[None]) -> None:

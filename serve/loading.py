@@ -16,7 +16,7 @@ from core.bundle import Manifest, read_manifest
 from core.classifier import Classifier
 from core.engines import choose_engine
 from serve.beside import TRIAL_NICENESS, SideProcess
-from serve.memory import check_fits, is_held
+from serve.heap import check_fits, is_held
 
 TURN_S = 10.0
 
@@ -30,7 +30,9 @@ def load_bundle(folder: Path, *, threads: int, cache: Path) -> Classifier:
     choice = choose_engine(folder, read_manifest(folder), threads=threads, cache=cache)
     if choice is None:
         return Classifier.load(folder, threads=threads)
-    return Classifier.load(folder, threads=threads, variant=choice.variant, provider=choice.provider)
+    classifier = Classifier.load(folder, threads=choice.threads, variant=choice.variant, provider=choice.provider)
+    classifier.lanes, classifier.batch_texts = choice.lanes, choice.batch_texts
+    return classifier
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class BundleLoader:
             BundleError: when it cannot be used, with the reason.
         """
         manifest = read_manifest(folder)
-        check_fits(folder, manifest, threads=self.threads, reserve_bytes=self.memory_reserve_bytes)
-        if manifest.encoder is None or is_held(manifest, threads=self.threads):
+        check_fits(folder, manifest, reserve_bytes=self.memory_reserve_bytes)
+        if manifest.encoder is None or is_held(manifest):
             return load_bundle(folder, threads=self.threads, cache=self.cache)
         with self._turn():
             self._prove(folder, manifest)

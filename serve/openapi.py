@@ -12,10 +12,12 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
 from core.correction_bodies import BulkSummary, ChangeRequest, ConfirmationRequest, CorrectionRow, RowReport, WithdrawalRequest
+from core.drift_bodies import AcknowledgeRequest, ReferenceRequest
 from core.label_bodies import LabelEventRequest
 from core.quality_bodies import ReleaseRequest, ReviewRequest, SuspicionDecision
-from core.schemas import CorrectionRequest, ErrorAnswer, PredictionAnswer, PredictionsAnswer, PredictRequest, RunRequest
-from serve.answers import MoveRequest, PromoteRequest
+from core.run_bodies import RunRequest
+from core.schemas import CorrectionRequest, ErrorAnswer, PredictionAnswer, PredictionsAnswer, PredictRequest
+from serve.answers import ApprovalRequest, MoveRequest, PromoteRequest
 from serve.routes_predict import PATH as PREDICT_PATH
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -38,11 +40,14 @@ _OWN_MODELS: Sequence[type[BaseModel]] = (
     ConfirmationRequest,
     WithdrawalRequest,
     LabelEventRequest,
+    AcknowledgeRequest,
+    ReferenceRequest,
     ReleaseRequest,
     ReviewRequest,
     SuspicionDecision,
     RunRequest,
     PromoteRequest,
+    ApprovalRequest,
     MoveRequest,
     ErrorAnswer,
 )

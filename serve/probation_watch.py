@@ -13,7 +13,7 @@ from core.schemas import now
 from core.settings import Settings
 from serve.comparing import Comparison, Side, SideSettings
 from serve.following import follow
-from serve.memory import give_back
+from serve.heap import give_back
 from serve.probation import PROBATION, Finding, Limits, Tally, overruled
 from serve.rollout_book import RolloutBook
 from serve.slot import Loaded, ModelSlot, Probation

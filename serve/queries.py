@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.explanation import Explanation
+from core.memory import Recalled
 from core.schemas import LongText, ScoreFunction, Source, Truncation
 from serve.jobs import Timing
 
@@ -57,14 +58,22 @@ class Prediction:
     abstained: bool = False
     windows: int = 1
     explanation: Explanation | None = None
+    recalled: Recalled | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One answered request; all of it comes from ``version``, whose ``labels`` are in the order of its head's rows."""
+    """One answered request; all of it comes from ``version``, whose ``labels`` are in the order of its head's rows.
+
+    ``source`` is the version's; a prediction that says what was ``recalled`` has the memory's label instead.
+    """
 
     version: str
     source: Source
     predictions: list[Prediction]
     timing: Timing
     labels: Sequence[str]
+
+    def source_of(self, prediction: Prediction) -> Source:
+        """Return which speed of learning gave this answer."""
+        return self.source if prediction.recalled is None else "memory"

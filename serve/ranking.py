@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.schemas import PredictionRecord, ScoreFunction, now
-from core.text import text_key
 from serve.jobs import FloatMatrix, Scored
 from serve.queries import Options, Prediction, Query
 from serve.swap import Loaded
 
 DoubleMatrix = NDArray[np.float64]
+# Returns names for so many predictions.
+NewIds = Callable[[int], list[str]]
+
+SURENESS = 0.99
+"""The least probability of a label that the memory gives: so many of its answers are right, or it does not answer."""
 
 
-def rank(labels: Sequence[str], scored: Scored, options: Options) -> tuple[list[Prediction], list[float]]:
-    """Return a named prediction per text, and the probability of each one's best label.
+class Own(NamedTuple):
+    """What the version itself says of a text: its best label, and how probable that is to it."""
+
+    label: str
+    probability: float
+
+
+def new_ids(count: int) -> list[str]:
+    """Return ``count`` names that no prediction has."""
+    # The time comes first, so that the store's index grows at its end.
+    moment = f"p_{time_ns() // 1_000_000:012x}"
+    random = os.urandom(10 * count).hex()
+    return [moment + random[start : start + 20] for start in range(0, len(random), 20)]
+
+
+def rank(
+    labels: Sequence[str], scored: Scored, options: Options, ids: NewIds = new_ids
+) -> tuple[list[Prediction], list[float]]:
+    """Return a prediction per text, named by ``ids``, and the probability of each one's best label.
 
     The ``top_k`` best labels are named, equal ones in the order of ``labels``.
     """
-    windows = scored.windows
-    rows = join_windows(scored, logits=options.function != "softmax") if windows else scored.scores
+    windows, rows = scored.windows, rows_of(scored, options)
     order = np.argsort(-rows, axis=1, kind="stable")[:, : options.top_k]
     shown = rows if options.function == "softmax" else apply(options.function, rows)
     best = shown[np.arange(len(rows))[:, None], order].astype(np.float64).round(6).tolist()
@@ -33,7 +54,7 @@ def rank(labels: Sequence[str], scored: Scored, options: Options) -> tuple[list[
     else:
         probabilities = apply("softmax", rows).max(axis=1).round(6).tolist()
     threshold = -1.0 if options.min_score is None else options.min_score
-    parts = zip(_new_ids(len(rows)), order.tolist(), best, scored.truncated, probabilities, strict=True)
+    parts = zip(ids(len(rows)), order.tolist(), best, scored.truncated, probabilities, strict=True)
     predictions = [
         Prediction(
             name,
@@ -45,6 +66,11 @@ def rank(labels: Sequence[str], scored: Scored, options: Options) -> tuple[list[
         for number, (name, places, row, truncated, probability) in enumerate(parts)
     ]
     return predictions, probabilities
+
+
+def rows_of(scored: Scored, options: Options) -> FloatMatrix | DoubleMatrix:
+    """Return one row (n, c) per text: probabilities, or where another function is to be shown, logits."""
+    return join_windows(scored, logits=options.function != "softmax") if scored.windows else scored.scores
 
 
 def apply(function: ScoreFunction, logits: FloatMatrix | DoubleMatrix) -> DoubleMatrix:
@@ -82,9 +108,12 @@ def join_windows(scored: Scored, *, logits: bool) -> DoubleMatrix:
 
 
 def record(
-    loaded: Loaded, query: Query, predictions: Sequence[Prediction], probabilities: Sequence[float]
+    loaded: Loaded, query: Query, keys: Sequence[str], answers: Sequence[tuple[Prediction, Own]]
 ) -> list[PredictionRecord]:
-    """Return what the store keeps of ``predictions``: the best label and its probability, also where the answer abstains."""
+    """Return what the store keeps of predictions: the best label and its probability, also where the answer abstains.
+
+    ``keys`` are those of the query's texts. Where the memory answered, what the version had said is kept beside it.
+    """
     moment = now()
     # The fields are of Hone's own making, so validating them once more would only cost time.
     return [
@@ -92,20 +121,18 @@ def record(
             prediction_id=prediction.prediction_id,
             created_at=moment,
             text=text,
-            text_key=text_key(text),
-            label=prediction.scores[0][0],
-            score=probability,
+            text_key=key,
             model_version=loaded.version,
-            source=loaded.source,
             metadata=query.metadata,
             subject=query.subject,
+            **_answered(loaded, prediction, own),
         )
-        for text, prediction, probability in zip(query.texts, predictions, probabilities, strict=True)
+        for text, key, (prediction, own) in zip(query.texts, keys, answers, strict=True)
     ]
 
 
-def _new_ids(count: int) -> list[str]:
-    # The time comes first, so that the store's index grows at its end.
-    moment = f"p_{time_ns() // 1_000_000:012x}"
-    random = os.urandom(10 * count).hex()
-    return [moment + random[start : start + 20] for start in range(0, len(random), 20)]
+def _answered(loaded: Loaded, prediction: Prediction, own: Own) -> dict[str, Any]:
+    if prediction.recalled is None:
+        return {"label": own.label, "score": own.probability, "source": loaded.source}
+    told = {"model_label": own.label, "model_score": own.probability}
+    return {"label": prediction.scores[0][0], "score": SURENESS, "source": "memory", **told}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from core.bundle import CARD
+from core.approvals import Approvals, standings
 from core.errors import HoneError
+from core.moves import Move, Standing
 from core.registry import Aliases, Registry
 from core.rollouts import Rollouts
-from serve.answers import EncoderSummary, ModelAnswer, ModelsAnswer, ModelSummary, Verdict
+from serve.answers import EncoderSummary, ModelAnswer, ModelsAnswer, ModelSummary, Signature, Verdict
 
+_SHOWN_MOVES = 50
 _FROM_MANIFEST = ("created_at", "labels", "features", "ngrams", "text", "temperature", "metrics", "parity", "lineage")
 
 
@@ -15,7 +17,9 @@ def list_versions(registry: Registry, most: int | None = None) -> ModelsAnswer:
     """Return the ``most`` newest versions, or all, newest first; one that cannot be read says why."""
     aliases = registry.aliases()
     newest = registry.versions()[::-1][:most]
-    return ModelsAnswer(models=[_summary(registry, version, _names(aliases, version)) for version in newest])
+    signed = standings(registry, newest)
+    models = [_summary(registry, version, _names(aliases, version), signed.get(version)) for version in newest]
+    return ModelsAnswer(models=models)
 
 
 def show_version(registry: Registry, name: str) -> ModelAnswer:
@@ -27,20 +31,29 @@ def show_version(registry: Registry, name: str) -> ModelAnswer:
     version = registry.resolve(name)
     manifest = registry.manifest(version)
     encoder = manifest.encoder
-    card = registry.path(version) / CARD
     # The probes stay inside: they are texts, and somebody wrote them.
     return ModelAnswer(
         version=version,
         aliases=_names(registry.aliases(), version),
         encoder=EncoderSummary(**encoder.model_dump(include=set(EncoderSummary.model_fields))) if encoder else None,
         decision=registry.decision(version),
-        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        decision_hash=registry.decision_hash(version),
+        standing=registry.standing(version),
+        signatures=[Signature.of(move) for move in Approvals(registry).signatures(version)],
+        card=registry.card(version),
         rollouts=Rollouts(registry.root).latest(version=version),
+        moves=_moves_of(registry, version),
         **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
     )
 
 
-def _summary(registry: Registry, version: str, names: list[str]) -> ModelSummary:
+def _moves_of(registry: Registry, version: str) -> list[Move]:
+    """Return the latest moves that made ``version`` something, or put another in its place."""
+    found = [move for move in registry.history() if version in (move.version, move.replaced)]
+    return found[: -_SHOWN_MOVES - 1 : -1]
+
+
+def _summary(registry: Registry, version: str, names: list[str], standing: Standing | None) -> ModelSummary:
     try:
         manifest, decision = registry.manifest(version), registry.decision(version)
     except HoneError as error:
@@ -55,6 +68,7 @@ def _summary(registry: Registry, version: str, names: list[str]) -> ModelSummary
         labels=len(manifest.labels),
         metrics=manifest.metrics,
         gate=Verdict(promote=decision.promote, summary=decision.summary) if decision else None,
+        standing=standing,
     )
 
 

@@ -15,6 +15,7 @@ from ray import serve
 from core.settings import Settings
 from serve.direct import DOOR, in_force, ingress_in_use
 from serve.loopback import keep_to_loopback
+from serve.ray_nodes import RayNodes, own_node
 from serve.scaling import METRIC
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ class Replica:
 
     def __init__(self, settings: Settings, metrics_dir: Path) -> None:
         # Set here and not by a runtime environment, which takes Ray two seconds more at each start.
-        os.environ |= _environment(settings, metrics_dir)
+        os.environ |= _environment(settings, metrics_dir / own_node())
         # Before Ray opens its port, which it does when this is made.
         keep_to_loopback(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call] # Ray leaves it untyped
         from core.telemetry import configure_logging
         from serve.parts import assemble
 
-        configure_logging(settings.log_level, settings.home.logs / "serve.jsonl")
-        settings = settings.model_copy(update={"ingress": ingress_in_use()})
-        self._parts = assemble(settings, metrics_dir, serve.get_replica_context().replica_id.unique_id)
+        configure_logging(settings.log_level, settings.home.logs / "serve.jsonl", max_bytes=settings.log_max_bytes)
+        # Which disk has room for bundles, each node knows best.
+        own = {"ingress": ingress_in_use(), "bundles_cache": Settings().bundles_cache or settings.bundles_cache}
+        settings = settings.model_copy(update=own)
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        self._parts = assemble(settings, metrics_dir, replica_id, nodes=RayNodes())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; Ray runs its lifespan."""

@@ -54,6 +54,7 @@ async def answer_item(item_id: str, request: ReviewRequest, parts: Parts) -> Rev
         key = await store.call(Store.undo_review, item_id, annotator)
         if key is not None:
             await store.call(Store.withdraw_corrections, key)
+            await parts.memory.catch_up()
         return ReviewedAnswer(item_id=item_id, state="open", correction=None)
     task = await store.call(Store.review_task, item_id, annotator)
     said = {"label": request.label, "annotator": annotator, "confidence": request.confidence}

@@ -86,7 +86,9 @@ def _add_revising(router: APIRouter, parts: Parts) -> None:
         """Take a correction back: it stays in the list, marked, and later runs do not learn from it."""
         withdrawal = await read_json(request.scope, request.receive, WithdrawalRequest, parts.settings)
         check_words(withdrawal.annotator, None)
-        return await parts.store.call(Store.withdraw_correction, correction_id, withdrawal)
+        answer = await parts.store.call(Store.withdraw_correction, correction_id, withdrawal)
+        await parts.memory.catch_up()
+        return answer
 
     @router.post("/v1/corrections/{correction_id}/change", status_code=201, openapi_extra=takes(ChangeRequest))
     async def change_correction(

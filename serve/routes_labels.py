@@ -46,6 +46,7 @@ def labels_router(parts: Parts) -> APIRouter:
         known = parts.slot.require().classifier.labels.names
         event = await parts.store.call(Store.decide_label, decision, known)
         await parts.labels.allowed(fresh=True)
+        await parts.memory.catch_up()
         return event
 
     return router

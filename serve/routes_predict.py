@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from core.errors import MalformedBody, UnknownRoute
 from core.explanation import Explanation
+from core.memory import Recalled
 from core.schemas import PredictRequest
 from core.settings import Settings
 from core.shapley import SOURCE
@@ -85,17 +86,29 @@ def _render(answer: Predictions, *, single: bool) -> bytes:
 def _one(answer: Predictions, prediction: Prediction) -> dict[str, Any]:
     """Return a ``PredictionAnswer`` as plain values; a test holds the two equal."""
     label, score = prediction.scores[0]
-    return {
+    told = {
         "prediction_id": prediction.prediction_id,
         "label": label,
         "score": score,
         "scores": [{"label": name, "score": value} for name, value in prediction.scores],
         "model_version": answer.version,
-        "source": answer.source,
+        "source": answer.source_of(prediction),
         "truncated": prediction.truncated,
         "abstained": prediction.abstained,
         "windows": prediction.windows,
         "explanation": prediction.explanation and _explained(prediction.explanation),
+    }
+    if prediction.recalled is not None:
+        told["memory"] = _recalled(prediction.recalled)
+    return told
+
+
+def _recalled(recalled: Recalled) -> dict[str, Any]:
+    """Return a ``MemoryAnswer`` as plain values."""
+    return {
+        "correction_id": recalled.lesson.correction_id,
+        "match": recalled.match,
+        "similarity": round(recalled.similarity, 6),
     }
 
 

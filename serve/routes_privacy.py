@@ -27,7 +27,9 @@ def privacy_router(parts: Parts) -> APIRouter:
     async def erase_data(request: Request) -> ErasureAnswer:
         """Erase a person, or a text, from the store and all files; name the versions that had learned from it."""
         body = await read_json(request.scope, request.receive, ErasureRequest, parts.settings)
-        return await parts.store.call(erase, parts.settings, body, actor_of(request))
+        answer = await parts.store.call(erase, parts.settings, body, actor_of(request))
+        await parts.memory.catch_up()
+        return answer
 
     @router.get("/v1/erasures")
     async def list_erasures(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> ErasuresAnswer:

@@ -17,7 +17,8 @@ from core.quality_bodies import (
     SuspicionState,
 )
 from core.schemas import ShortString
-from feedback.annotators import annotators_of, live_accuracy_of
+from feedback.annotators import annotators_of
+from feedback.live_accuracy import live_accuracy_of
 from feedback.store import Store
 from serve.openapi import ERRORS, takes
 from serve.parsing import read_json
@@ -51,13 +52,17 @@ def quality_router(parts: Parts) -> APIRouter:
     async def decide_correction(correction_id: str, request: Request) -> SuspicionAnswer:
         """Release a correction to the next run, or uphold the suspicion for good."""
         body = await read_json(request.scope, request.receive, SuspicionDecision, parts.settings)
-        return await parts.store.call(Store.decide_suspicion, correction_id, body)
+        answer = await parts.store.call(Store.decide_suspicion, correction_id, body)
+        await parts.memory.catch_up()
+        return answer
 
     @router.post("/v1/quarantine", openapi_extra=takes(ReleaseRequest))
     async def decide_annotator(request: Request) -> ReleaseAnswer:
         """Take one decision on all that is quarantined of one annotator."""
         body = await read_json(request.scope, request.receive, ReleaseRequest, parts.settings)
         decision = SuspicionDecision(decision=body.decision, by=body.by, why=body.why)
-        return ReleaseAnswer(corrections=await parts.store.call(Store.decide_suspicions, body.annotator, decision))
+        decided = await parts.store.call(Store.decide_suspicions, body.annotator, decision)
+        await parts.memory.catch_up()
+        return ReleaseAnswer(corrections=decided)
 
     return router

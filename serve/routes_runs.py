@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from core.schemas import RunAnswer, RunRequest, RunsAnswer
+from core.run_bodies import RunRequest
+from core.schemas import RunAnswer, RunsAnswer
 from feedback.store import Store
 from serve.openapi import ERRORS, takes
 from serve.parsing import read_json
@@ -19,9 +20,13 @@ def runs_router(parts: Parts) -> APIRouter:
 
     @router.post("/v1/runs", status_code=202, openapi_extra=takes(RunRequest))
     async def start_run(request: Request) -> RunAnswer:
-        """Queue a run; the learner takes it up when it is free."""
+        """Queue a run, or one that resumes or repeats an earlier one; the learner takes it up when it is free."""
         body = await read_json(request.scope, request.receive, RunRequest, parts.settings)
-        return await parts.store.call(Store.create_run, body.speed, "manual", body.note)
+        if body.resume is not None:
+            return await parts.store.call(Store.continue_run, body.resume, "resume", body.note)
+        if body.repeat is not None:
+            return await parts.store.call(Store.continue_run, body.repeat, "repeat", body.note)
+        return await parts.store.call(Store.create_run, body.speed, "manual", body.note, body.wish)
 
     @router.get("/v1/runs")
     async def list_runs(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> RunsAnswer:

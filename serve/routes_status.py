@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from core.errors import StoreUnavailable
-from core.metrics import exposition
 from core.schemas import Wire
 from feedback.corrections import Outcomes
 from feedback.prediction_log import PredictionLog
-from serve.answers import LiveAccuracy, PredictionCounts, ReplicaStatus, Rollout, StatusAnswer
-from serve.heartbeat import StoreView, own_report, read_view
+from serve.answers import LiveAccuracy, MemoryStatus, PredictionCounts, ReplicaStatus, Rollout, StatusAnswer
+from serve.heartbeat import own_report
+from serve.node_metrics import TargetGroup
 from serve.openapi import ERRORS
 from serve.parts import Parts
 from serve.rollout_status import challenger_status, probation_status
+from serve.store_view import StoreView, read_view
 
 # A status is wanted most when something is wrong, so it does not wait for what is.
 _STORE_TIMEOUT_S = 2.0
@@ -51,10 +53,15 @@ def status_router(parts: Parts) -> APIRouter:
         return await _status(parts)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics() -> Response:
-        """All metrics in the Prometheus text format; docs/metrics.md lists them."""
-        body = await asyncio.to_thread(exposition, parts.metrics, parts.metrics_dir)
+    async def metrics(node: Annotated[str | None, Query(max_length=64)] = None) -> Response:
+        """All metrics in the Prometheus text format, of all processes or of those on one node; docs/metrics.md lists them."""
+        body = await parts.node_metrics.exposition(node)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.get("/v1/metrics/targets")
+    async def metric_targets(request: Request) -> list[TargetGroup]:
+        """Name one target for each node, as Prometheus's HTTP service discovery reads it."""
+        return await parts.node_metrics.targets(request.headers.get("host", ""), parts.settings.route_prefix)
 
     return router
 
@@ -80,6 +87,7 @@ async def _status(parts: Parts) -> StatusAnswer:
         probation=probation_status(slot),
         challenger=challenger_status(slot, parts.settings),
         rollouts=rollouts,
+        memory=_memory(parts),
         waiting_texts=parts.batcher.waiting_texts,
         queue_max_texts=parts.settings.queue_max_texts,
         predictions=_counts(parts.log),
@@ -88,7 +96,20 @@ async def _status(parts: Parts) -> StatusAnswer:
         corrections=view.corrections if view else None,
         confirmations=view.confirmations if view else None,
         last_run=view.last_run if view else None,
+        outlook=view.outlook if view else None,
         live_accuracy=[_accuracy(version, found) for version, found in sorted(view.outcomes.items())] if view else [],
+    )
+
+
+def _memory(parts: Parts) -> MemoryStatus:
+    fill, current = parts.memory.fill, parts.slot.current
+    nearness = current.classifier.manifest.nearness if current is not None else None
+    return MemoryStatus(
+        answers=fill.answers,
+        learned=fill.learned,
+        waiting=fill.waiting,
+        max_entries=parts.settings.memory_entries,
+        near_similarity=nearness.similarity if nearness is not None else None,
     )
 
 

@@ -76,6 +76,11 @@ class ModelSlot:
         challenger = self.challenge.loaded if self.challenge else None
         return next((loaded for loaded in (self.backup, challenger) if loaded and loaded.version == version), None)
 
+    def all_loaded(self) -> list[Loaded]:
+        """Return every version that may answer a request now."""
+        challenger = self.challenge.loaded if self.challenge else None
+        return [loaded for loaded in (self.current, self.backup, challenger) if loaded is not None]
+
     def answering(self, version: str) -> Loaded:
         """Return ``version``, which must be the one that answers or the challenger that answers beside it.
 

@@ -19,7 +19,7 @@ from core.classifier import Classifier
 from core.errors import BundleError, HoneError
 from core.registry import Registry
 from serve.detached import run_detached
-from serve.memory import give_back
+from serve.heap import give_back
 from serve.rollout_book import RolloutBook
 from serve.slot import Loaded, ModelSlot, Refusal
 
@@ -57,12 +57,19 @@ class ChampionWatcher:
         self._pace = pace
         self._loads = 0
         self._nudged = asyncio.Event()
+        self._looked = asyncio.Event()
         self._retry_at = 0.0
         self._registry_broken = False
 
     def nudge(self) -> None:
         """Look at the alias now rather than at the next poll."""
         self._nudged.set()
+
+    async def first_look(self, timeout_s: float) -> None:
+        """Return when the champion was taken, or could not be, or after ``timeout_s``: others answer as long as this waits."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._looked.wait()
 
     async def run(self) -> None:
         """Follow the champion alias until cancelled."""
@@ -72,6 +79,7 @@ class ChampionWatcher:
             except Exception:
                 # Whatever it was, the next look may go better, and without one no version would ever be swapped in again.
                 _logger.exception("following the champion failed")
+            self._looked.set()
             # Not wait_for: in Python 3.11 that one swallows a cancellation which meets the nudge.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.poll_s):
@@ -145,7 +153,14 @@ class ChampionWatcher:
 
     def _read(self, version: str) -> Loaded:
         try:
-            classifier = self._load(self._registry.path(version))
+            folder = self._registry.path(version)
+            try:
+                classifier = self._load(folder)
+            except BundleError:
+                # This node's copy alone may be damaged.
+                if not self._registry.renew(version):
+                    raise
+                classifier = self._load(self._registry.path(version))
         except Exception as error:
             _forget_frames(error)
             give_back()
@@ -162,6 +177,9 @@ class ChampionWatcher:
         if replaced is not None:
             self._metrics.set("hone_champion_info", 0, version=replaced.version)
         self._metrics.set("hone_champion_info", 1, version=loaded.version)
+        accuracy = loaded.classifier.manifest.metrics.get("accuracy")
+        if accuracy is not None:
+            self._metrics.set("hone_holdout_accuracy_ratio", accuracy, version=loaded.version)
         self._metrics.count("hone_swaps_total", outcome=outcome)
         facts = {"replaced": replaced.version if replaced else None, "took_s": round(took_s, 4)}
         _logger.info("%s %s", outcome, loaded.version, extra=facts)
@@ -193,7 +211,7 @@ class ChampionWatcher:
     async def _champion(self) -> str | None:
         """Return the champion; where the registry cannot be read, what serves."""
         try:
-            aliases = await asyncio.to_thread(self._registry.aliases)
+            aliases = await asyncio.to_thread(self._registry.look)
         except (HoneError, OSError) as error:
             if not self._registry_broken:
                 _logger.error("the registry cannot be read: %s", reason_of(error))  # noqa: TRY400 - the reason says it all

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import StoreUnavailable
-from core.home import Home, append_line
-from core.schemas import now
-from feedback.store import Store
+from core.home import Home
+from feedback import trailing
 from serve.roles import RouteTable
 from serve.store_calls import StoreCalls
 
 # These note what they did themselves, in the transaction in which they did it.
-_NOTED_BY_THEMSELVES = frozenset({"/v1/erasures", "/v1/subjects/export"})
+_NOTED_BY_THEMSELVES = frozenset({"/v1/erasures", "/v1/subjects/export", "/v1/models/{version}/approve", "/v1/drift/reference"})
+_MARK = "hone.trail_mark"
 
 _logger = logging.getLogger("hone.serve")
 
@@ -31,7 +28,7 @@ class Trailed:
     def __init__(self, app: ASGIApp, store: StoreCalls, home: Home) -> None:
         self._app = app
         self._store = store
-        self._pending = home.root / "trail-pending.jsonl"
+        self._pending = home.trail_pending
         self._routes = RouteTable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,27 +52,17 @@ class Trailed:
         await self._app(scope, receive, watch)
         if status < 400:
             actor = str(scope.get("hone.actor", "local"))
-            await self._note({"actor": actor, "action": f"{scope['method']} {route}", "target": path})
+            entry = {"actor": actor, "action": f"{scope['method']} {route}", "target": path}
+            await self._note(entry | scope.get(_MARK, {}))
 
     async def _note(self, entry: dict[str, Any]) -> None:
         try:
-            await self._store.call(_record, self._pending, entry)
+            await self._store.call(trailing.note, self._pending, entry)
         except StoreUnavailable:
             _logger.warning("the trail waits on disk: the store is away")
-            await asyncio.to_thread(_keep, self._pending, {**entry, "details": {"at": now().isoformat()}})
+            await asyncio.to_thread(trailing.keep, self._pending, entry)
 
 
-def _record(store: Store, pending: Path, entry: dict[str, Any]) -> None:
-    """Note what had to wait, and then ``entry``."""
-    if pending.exists():
-        with FileLock(f"{pending}.lock", timeout=5):
-            lines = pending.read_bytes().splitlines() if pending.exists() else []
-            for line in lines:
-                store.record(**json.loads(line))
-            pending.unlink(missing_ok=True)
-    store.record(**entry)
-
-
-def _keep(pending: Path, entry: dict[str, Any]) -> None:
-    with FileLock(f"{pending}.lock", timeout=5):
-        append_line(pending, entry)
+def mark(scope: Scope, action: str, target: str, details: dict[str, Any]) -> None:
+    """Have the entry about this request say what it amounted to, rather than its route."""
+    scope[_MARK] = {"action": action, "target": target, "details": details}

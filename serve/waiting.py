@@ -66,6 +66,10 @@ class WaitingTexts(Generic[Content]):
         del line[bisect_left(line, (text.tokens, arrival))]
         self._forget_if_empty(text.model)
 
+    def next_model(self) -> object:
+        """Return who shall answer the next batch, None when nothing waits."""
+        return next(iter(self._arrivals)).model if self._arrivals else None
+
     def take(self, budget: BatchBudget) -> list[WaitingText[Content]]:
         """Return the next batch, shortest text first, all of one model; empty when nothing waits.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.bundle import CARD, HEAD, NGRAMS, Lineage, Manifest, NgramSpec, Probe, seal
 from core.classifier import Classifier, Head
+from core.drift.profile import PROFILE, Profile
 from core.gate import GateDecision
 from core.ngrams import Ngrams
 from core.registry import Registry
@@ -18,7 +19,9 @@ from core.text import TextSettings
 LABELS = ("negative", "neutral", "positive")
 
 
-def write_ngram_bundle(folder: Path, labels: Sequence[str] = LABELS, seed: int = 0, speed: str = "head") -> Manifest:
+def write_ngram_bundle(
+    folder: Path, labels: Sequence[str] = LABELS, seed: int = 0, speed: str = "head", profile: Profile | None = None
+) -> Manifest:
     """Write a sealed bundle into ``folder`` and return its manifest.
 
     A text that holds a label's name (in lower case, as one token) is answered with that label; ``seed`` moves every score a
@@ -50,6 +53,8 @@ def write_ngram_bundle(folder: Path, labels: Sequence[str] = LABELS, seed: int =
     ]
     head.save(folder / HEAD)
     ngrams.save(folder / NGRAMS)
+    if profile is not None:
+        profile.save(folder / PROFILE)
     (folder / CARD).write_text(f"# A classifier of {len(labels)} labels\n", encoding="utf-8")
     return seal(folder, manifest.model_copy(update={"probes": probes}))
 

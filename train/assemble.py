@@ -8,12 +8,31 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.bundle import CARD, HEAD, NGRAMS, EncoderSpec, Features, Lineage, Manifest, NgramSpec, Parity, Probe, Variant, seal
+from core.bundle import (
+    CARD,
+    HEAD,
+    NGRAMS,
+    TUNED,
+    EncoderSpec,
+    Features,
+    Lineage,
+    Manifest,
+    Nearness,
+    NgramSpec,
+    Parity,
+    Probe,
+    Variant,
+    seal,
+)
 from core.classifier import Classifier, Head
+from core.drift.profile import PROFILE, Profile
+from core.finetuning import recorded
 from core.ngrams import Ngrams
 from core.schemas import now
 from core.text import TextSettings
 from train.encode import VARIANTS, ExportedEncoder
+from train.held import HELD, Held
+from train.nearness import TARGET_RATIO
 from train.rows import Rows
 from train.select import OptionReport
 
@@ -43,10 +62,16 @@ class Parts:
     encoder: ExportedEncoder | None
     max_tokens: int
     parity: Parity | None
+    nearness: Nearness | None
     serving: Variant
     metrics: dict[str, float]
     seconds: dict[str, float]
     doubted: int
+    # None where too few rows are held out to compare traffic with.
+    profile: Profile | None = None
+    held: Held | None = None
+    # The head that was trained together with the encoder, before n-grams were added; see TUNED.
+    tuned: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,12 @@ def write_bundle(
         parts.ngrams.save(folder / NGRAMS)
     if parts.encoder is not None:
         parts.encoder.link_into(folder)
+    if parts.profile is not None:
+        parts.profile.save(folder / PROFILE)
+    if parts.held is not None:
+        parts.held.save(folder / HELD)
+    if parts.tuned is not None:
+        parts.tuned.save(folder / TUNED)
     manifest = Manifest(
         created_at=now(),
         labels=list(rows.names),
@@ -80,6 +111,7 @@ def write_bundle(
         temperature=parts.temperature,
         metrics={name: round(value, 6) for name, value in parts.metrics.items()},
         parity=parts.parity,
+        nearness=parts.nearness,
         lineage=_lineage(parts, rows, request, origin),
         probes=[],
     )
@@ -93,7 +125,7 @@ def write_bundle(
     ]
     complete = sealed.model_copy(update={"probes": probes})
     (folder / CARD).write_text(card(complete, options), encoding="utf-8")
-    return seal(folder, complete)
+    return seal(folder, complete, known=sealed.files)
 
 
 def _encoder_spec(parts: Parts) -> EncoderSpec | None:
@@ -126,11 +158,27 @@ def _lineage(parts: Parts, rows: Rows, request: FitRequest, origin: Origin) -> L
         run=origin.run,
         speed=request.speed,
         seed=request.seed,
-        settings={"features": request.features, "base": request.base, **tuning},
+        settings={
+            "features": request.features,
+            "base": request.base,
+            **tuning,
+            **({"compression": request.compression} if request.compression else {}),
+            **_ensemble(request),
+        },
         libraries=_libraries(),
         rows={**rows.counts(), "corrected": len(rows.corrected), "doubted": parts.doubted},
         train_s=round(sum(parts.seconds.values()), 2),
     )
+
+
+def _ensemble(request: FitRequest) -> dict[str, str | float]:
+    made = request.ensemble
+    if made is None:
+        return {}
+    found: dict[str, str | float] = {"ensemble": made.how, "members": " ".join(made.members)}
+    if made.how == "distill":
+        found |= {"distill_weight": made.weight, "distill_temperature": made.temperature}
+    return found
 
 
 def _libraries() -> dict[str, str]:
@@ -150,16 +198,28 @@ def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
         "# Model card",
         "",
         f"Classifies text into {len(manifest.labels)} labels by {_words(manifest)}. "
-        f"Made {manifest.created_at:%Y-%m-%d %H:%M} UTC at speed `{lineage.speed}`, parent {lineage.parent or 'none'}.",
+        f"Made {manifest.created_at:%Y-%m-%d %H:%M} UTC at speed `{lineage.speed}`, parent {lineage.parent or 'none'}"
+        f"{f'; {lineage.made_of}' if lineage.made_of else ''}.",
         "",
+        *_training(manifest),
         *_results(manifest, options),
         *_data(manifest),
+        *_memory(manifest),
         "## Limits",
         "",
         "Probabilities are calibrated on rows like the training data; elsewhere they are guesses.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _training(manifest: Manifest) -> list[str]:
+    """Return how the encoder was trained, as the command line takes it."""
+    settings = recorded(manifest.lineage.settings)
+    if settings is None:
+        return []
+    told = f"The encoder was trained with `{settings}` (preset and what differs from it), seed {settings.seed}."
+    return ["## Training", "", told, ""]
 
 
 def _results(manifest: Manifest, options: Sequence[OptionReport]) -> list[str]:
@@ -206,6 +266,33 @@ def _data(manifest: Manifest) -> list[str]:
             "",
         ]
     return lines
+
+
+def _memory(manifest: Manifest) -> list[str]:
+    """Return how the memory may go by nearness, and whether that held on rows that did not decide it."""
+    found = manifest.nearness
+    if found is None:
+        return []
+    if found.similarity is None:
+        told = (
+            "A corrected text is answered from memory, texts near to it are not: no similarity was seen at which at least "
+            f"{TARGET_RATIO:.0%} of what is answered is right, on the {found.rows} validation rows."
+        )
+        return ["## Memory", "", told, ""]
+    told = (
+        f"A text as near to a corrected one as {found.similarity:.2f} (cosine) is given its label. On the validation part "
+        f"{found.right} of {found.answered} such answers were right, with a confidence of 95% more than {found.right_low:.2%}; "
+        f"from the rows that were predicted wrong, {found.wrong_right} of {found.wrong_answered}."
+    )
+    return ["## Memory", "", told, "", _memory_test(found), ""]
+
+
+def _memory_test(found: Nearness) -> str:
+    if not found.test_answered:
+        return "On the test part nothing was near enough."
+    share = found.test_right / found.test_answered
+    short = "" if share >= TARGET_RATIO else f": less than the {TARGET_RATIO:.0%} it was chosen for"
+    return f"On the test part it answered {found.test_answered} of {found.test_rows} rows, {share:.2%} of them rightly{short}."
 
 
 def _words(manifest: Manifest) -> str:

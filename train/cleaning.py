@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -66,9 +67,12 @@ class _Row:
     key: str
     label: str
     split: Split | None
+    metadata: Mapping[str, Any]
 
 
-def to_examples(table: Table, settings: TextSettings, *, to_train: bool = True) -> tuple[list[Example], DataReport]:
+def to_examples(
+    table: Table, settings: TextSettings, *, to_train: bool = True, metadata: Sequence[str] = ()
+) -> tuple[list[Example], DataReport]:
     """Return the examples of a table and the report.
 
     Empty rows and rows without a label are dropped. Labels that differ in spaces or case are merged into the commonest
@@ -76,13 +80,13 @@ def to_examples(table: Table, settings: TextSettings, *, to_train: bool = True) 
     training. A text that stands in two splits stays in the one nearest to training: a question that was taught is no fair
     question, and dropping it from the training part instead would cost what is learned from it (331 of the 1,200 test texts
     of ChnSentiCorp are such copies). With ``to_train`` labels without training rows are
-    dropped too.
+    dropped too. The columns named in ``metadata`` stay with the examples.
 
     Raises:
-        DataError: when it is ``to_train``, and fewer than two labels, or no training rows, are left.
+        DataError: when it is ``to_train``, and fewer than two labels, or no training rows, are left; or a column is missing.
     """
     notes = _Notes()
-    rows = _usable_rows(table, settings, notes)
+    rows = _usable_rows(table, settings, notes, metadata)
     _merge_labels(rows, notes)
     kept = _deduplicate(rows, notes)
     examples = _assign_splits(kept)
@@ -101,7 +105,13 @@ def to_examples(table: Table, settings: TextSettings, *, to_train: bool = True) 
     return examples, report
 
 
-def _usable_rows(table: Table, settings: TextSettings, notes: _Notes) -> list[_Row]:
+def _usable_rows(table: Table, settings: TextSettings, notes: _Notes, metadata: Sequence[str]) -> list[_Row]:
+    missing = [name for name in metadata if name not in table.frame.columns]
+    if missing:
+        names = ", ".join(map(str, table.frame.columns[:20]))
+        raise DataError(f"{table.name} has no column {missing[0]!r}; it has: {names}")
+    # As text: a value of metadata is what a person would write.
+    fields = {name: ["" if pd.isna(value) else str(value) for value in table.frame[name]] for name in metadata}
     splits = table.frame[table.split] if table.split else [None] * len(table.frame)
     rows = []
     for place, (text, label, split) in enumerate(zip(table.frame[table.text], table.frame[table.label], splits, strict=True)):
@@ -119,7 +129,8 @@ def _usable_rows(table: Table, settings: TextSettings, notes: _Notes) -> list[_R
         known = _SPLITS.get(str(split).strip().casefold()) if isinstance(split, str) else None
         if table.split and known is None:
             notes.add("unknown split name", "split decided by the text's hash", place)
-        rows.append(_Row(place, text, text_key(text), name, known))
+        own = {field: values[place] for field, values in fields.items() if values[place]}
+        rows.append(_Row(place, text, text_key(text), name, known, own))
     return rows
 
 
@@ -201,7 +212,7 @@ def _assign_splits(rows: list[_Row]) -> list[Example]:
             split = split_of(
                 row.key, test_ratio=0.2 if lacks_test else 0.0, validation_ratio=share if lacks_validation else 0.0
             )
-        examples.append(Example(row.text, row.key, row.label, split))
+        examples.append(Example(row.text, row.key, row.label, split, metadata=row.metadata))
     return examples
 
 

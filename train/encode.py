@@ -6,23 +6,23 @@ on two cores. An encoder is named by the digest of its weights and tokenizer, an
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from safetensors.numpy import load_file, save_file
 
 from core.batches import plan_batches
 from core.bundle import ENCODER, TOKENIZER, Manifest, Variant, Vocabulary, file_sha256
-from core.encoder import load_tokenizer, shared_encoder
+from core.encoder import OnnxEncoder, load_tokenizer, shared_encoder
 from core.home import write_atomically
+from train.segments import Segments, keys_of
 
 FloatMatrix = NDArray[np.float32]
 OnShare = Callable[[float], None]
@@ -30,6 +30,17 @@ OnShare = Callable[[float], None]
 VARIANTS: dict[Variant, str] = {"fp32": f"{ENCODER}/onnx/fp32.onnx", "int8": f"{ENCODER}/onnx/int8.onnx"}
 _FACTS = "facts.json"
 EXPORTER = 2
+_KEPT_AT_ONCE = 8_192
+
+
+# None, unless a process says that it will soon want the same engine again: each takes the memory of an encoder.
+_kept_engines: deque[OnnxEncoder] = deque(maxlen=0)
+
+
+def keep_engines(count: int) -> None:
+    """Have this process keep the ``count`` engines it used last, which take part of a second to load."""
+    global _kept_engines
+    _kept_engines = deque(_kept_engines, maxlen=count)
 
 
 def _ignore(_: float) -> None:
@@ -119,11 +130,15 @@ class ExportedEncoder:
 
     def engine_digest(self, variant: Variant) -> str:
         """Return the digest of the engine file: another export of the same weights gives other embeddings."""
-        return file_sha256(self.folder / VARIANTS[variant])
+        path = self.folder / VARIANTS[variant]
+        found = path.stat()
+        # A tenth of a second each time; the same file, written at the same moment, need not be read again.
+        return _digest(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
     def embed_ids(self, ids: Sequence[list[int]], variant: Variant, on_share: OnShare = _ignore) -> FloatMatrix:
         """Return embeddings (n, h) of token sequences, in their order; ``on_share`` hears the share done."""
         engine = shared_encoder(self.folder / VARIANTS[variant], self.engine_digest(variant))
+        _kept_engines.append(engine)
         out = np.empty((len(ids), self.facts.hidden), dtype=np.float32)
         done = 0
         for batch in plan_batches([len(sequence) for sequence in ids], max_texts=32, max_tokens=4096):
@@ -134,9 +149,9 @@ class ExportedEncoder:
 
 
 class EmbeddingCache:
-    """Embeddings on disk, a file for each encoder and variant, rows found by the hash of their text.
+    """Embeddings on disk by encoder, variant and length at which texts are cut; rows found by the hash of their text.
 
-    The file only saves time: when it is missing, damaged or of another shape, embeddings are computed again.
+    It only saves time: what is missing or damaged is computed again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -152,36 +167,29 @@ class EmbeddingCache:
         on_share: OnShare = _ignore,
     ) -> FloatMatrix:
         """Return embeddings (n, h) of cleaned texts, computing those that are not kept yet."""
-        path = self._folder / f"{encoder.engine_digest(variant)[:32]}-{max_tokens}.safetensors"
-        keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
-        kept = _read(path, encoder.facts.hidden)
-        missing = {key: place for place, key in enumerate(keys) if key not in kept}
-        if missing:
-            places = list(missing.values())
-            ids = encoder.tokenize([texts[place] for place in places], max_tokens=max_tokens)
-            fresh = encoder.embed_ids(ids, variant, on_share)
-            kept |= {keys[place]: row for place, row in zip(places, fresh, strict=True)}
-            _write(path, kept)
+        kept = Segments(self._folder, f"{encoder.engine_digest(variant)[:32]}-{max_tokens}", encoder.facts.hidden)
+        keys = keys_of(texts)
+        out = np.empty((len(texts), encoder.facts.hidden), dtype=np.float32)
+        missing = np.flatnonzero(~kept.fill(keys, out))
+        if len(missing):
+            _, first, same = np.unique(keys[missing], axis=0, return_index=True, return_inverse=True)
+            fresh = missing[first]
+            # What is computed is kept piece by piece, so that who is interrupted need not begin again.
+            for start in range(0, len(fresh), _KEPT_AT_ONCE):
+                part = fresh[start : start + _KEPT_AT_ONCE]
+                ids = encoder.tokenize([texts[place] for place in part], max_tokens=max_tokens)
+                out[part] = encoder.embed_ids(ids, variant, _part_of(on_share, start, len(part), len(fresh)))
+                kept.add(keys[part], out[part])
+            repeated = fresh[same.ravel()] != missing
+            out[missing[repeated]] = out[fresh[same.ravel()[repeated]]]
         on_share(1.0)
-        return np.stack([kept[key] for key in keys]) if keys else np.empty((0, encoder.facts.hidden), np.float32)
+        return out
 
 
-def _read(path: Path, hidden: int) -> dict[bytes, FloatMatrix]:
-    try:
-        stored = load_file(path)
-        rows, keys = stored["rows"], stored["keys"]
-    except Exception:
-        # A damaged cache, whatever the damage, is the same as none.
-        return {}
-    if rows.ndim != 2 or rows.shape[1] != hidden or keys.shape != (len(rows), 16):
-        return {}
-    return {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
+def _part_of(on_share: OnShare, done: int, part: int, total: int) -> OnShare:
+    return lambda share: on_share((done + share * part) / total)
 
 
-def _write(path: Path, kept: dict[bytes, FloatMatrix]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    os.close(handle)
-    keys = np.frombuffer(b"".join(kept), dtype=np.uint8).reshape(len(kept), 16)
-    save_file({"keys": keys.copy(), "rows": np.stack(list(kept.values()))}, temporary)
-    os.replace(temporary, path)
+@lru_cache(maxsize=64)
+def _digest(path: Path, _identity: tuple[int, ...]) -> str:
+    return file_sha256(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from core.classifier import Classifier, Head, softmax
 from core.errors import DataError
 from core.ngrams import Ngrams
 from core.text import Split, TextSettings, clean
+from feedback.examples import Example
 from train.cleaning import to_examples
 from train.head import FeatureRows, logits
 from train.measure import ClassReport, by_class, confusion, summary
@@ -39,6 +42,40 @@ class EvaluationReport(BaseModel):
     texts_per_s: float
     agreement_ratio: float | None = Field(None, description="Rows answered as `compared_with` answers them.")
     compared_with: Engine | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows of one split of a file that a model is asked: ``truth`` (n,) are places among its labels.
+
+    ``others`` are rows of the split whose label the model does not know.
+    """
+
+    source: str
+    split: Split | Literal["all"]
+    examples: list[Example]
+    truth: NDArray[np.int64]
+    others: list[Example]
+
+    @classmethod
+    def of(cls, source: str, split: Split | Literal["all"], examples: Sequence[Example], labels: Sequence[str]) -> Asked:
+        """Return the rows of ``split``, for a model of ``labels``.
+
+        Raises:
+            DataError: when the model knows the label of none.
+        """
+        chosen = [example for example in examples if split in ("all", example.split)]
+        places = {label: place for place, label in enumerate(labels)}
+        known = [example for example in chosen if example.label in places]
+        if not known:
+            raise DataError(f"{source} has {len(chosen)} rows in the split {split}, none with a label the model knows")
+        truth = np.array([places[example.label] for example in known], dtype=np.int64)
+        return cls(source, split, known, truth, [example for example in chosen if example.label not in places])
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the rows."""
+        return [example.text for example in self.examples]
 
 
 def evaluate_file(
@@ -68,40 +105,48 @@ def evaluate_file(
     examples, _ = to_examples(table, TextSettings.model_validate({}), to_train=False)
     wanted = split or ("test" if table.split else "all")
     manifest = read_manifest(folder)
-    chosen = [example for example in examples if wanted in ("all", example.split)]
-    known = [example for example in chosen if example.label in manifest.labels]
-    if not known:
-        raise DataError(f"{table.name} has {len(chosen)} rows in the split {wanted}, none with a label the model knows")
-    texts = [example.text for example in known]
-    truth = np.array([manifest.labels.index(example.label) for example in known], dtype=np.int64)
-    began = time.monotonic()
-    scores = _scores(folder, manifest, texts, engine)
-    took_s = time.monotonic() - began
+    asked = Asked.of(table.name, wanted, examples, manifest.labels)
+    scores, took_s = timed_scores(folder, manifest, asked.texts, engine)
+    report = report_of(asked, scores, manifest.labels, engine=engine, took_s=took_s)
+    if compare_with is None:
+        return report
+    other, _ = timed_scores(folder, manifest, asked.texts, compare_with)
+    agreement = float((other.argmax(axis=1) == scores.argmax(axis=1)).mean())
+    return report.model_copy(update={"agreement_ratio": agreement, "compared_with": compare_with})
+
+
+def report_of(
+    asked: Asked, scores: NDArray[np.float32], labels: list[str], *, engine: Engine, took_s: float
+) -> EvaluationReport:
+    """Return the numbers of probabilities (n, c) that were given to ``asked`` within ``took_s``."""
     answers = scores.argmax(axis=1)
-    agreement = None
-    if compare_with is not None:
-        agreement = float((_scores(folder, manifest, texts, compare_with).argmax(axis=1) == answers).mean())
     return EvaluationReport(
-        source=table.name,
-        split=wanted,
+        source=asked.source,
+        split=asked.split,
         engine=engine,
-        rows=len(known),
-        unknown_labels=len(chosen) - len(known),
-        metrics=summary(scores, truth),
-        classes=by_class(answers, truth, manifest.labels),
-        labels=manifest.labels,
-        confusion=confusion(answers, truth, len(manifest.labels)),
-        texts_per_s=len(known) / took_s,
-        agreement_ratio=agreement,
-        compared_with=compare_with,
+        rows=len(asked.examples),
+        unknown_labels=len(asked.others),
+        metrics=summary(scores, asked.truth),
+        classes=by_class(answers, asked.truth, labels),
+        labels=labels,
+        confusion=confusion(answers, asked.truth, len(labels)),
+        texts_per_s=len(asked.examples) / max(took_s, 1e-9),
     )
 
 
-def _scores(folder: Path, manifest: Manifest, texts: list[str], engine: Engine) -> NDArray[np.float32]:
+def timed_scores(folder: Path, manifest: Manifest, texts: Sequence[str], engine: Engine) -> tuple[NDArray[np.float32], float]:
+    """Return the probabilities (n, c) that ``engine`` gives, and the seconds it took, loading left out.
+
+    Raises:
+        BundleError: the bundle cannot be trusted or read, or has no such engine.
+    """
     if engine == "torch" and manifest.encoder is not None:
-        return _torch_scores(folder, manifest, texts)
+        began = time.monotonic()
+        return _torch_scores(folder, manifest, list(texts)), time.monotonic() - began
     variant = engine if engine in ("fp32", "int8") else None
-    return Classifier.load(folder, variant=variant).predict(texts)
+    classifier = Classifier.load(folder, variant=variant)
+    began = time.monotonic()
+    return classifier.predict(texts), time.monotonic() - began
 
 
 def _torch_scores(folder: Path, manifest: Manifest, texts: list[str]) -> NDArray[np.float32]:

@@ -5,33 +5,34 @@ from __future__ import annotations
 import copy
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from core.bundle import Parity, Variant, Vocabulary
-from core.classifier import softmax
+from core.bundle import Vocabulary
 from core.errors import BundleError
 from train.base import Base
-from train.encode import EXPORTER, VARIANTS, EncoderFacts, ExportedEncoder, FloatMatrix
-from train.head import IntVector
+from train.encode import EXPORTER, VARIANTS, EncoderFacts, ExportedEncoder
 from train.quantise import quantise
 from train.tensors import embed_ids
 
 # Largest allowed distance between an embedding of length 1 from the fp32 engine and from torch.
 MOST_GAP = 1e-3
-# What the int8 variant may lose against fp32; beyond it fp32 is served.
-INT8_LEAST_AGREEMENT = 0.99
-INT8_MOST_LOSS = 0.003
 _OPSET = 17
 _RANDOM_TEXTS = 32
 _RANDOM_TOKENS = 16
 
 
-def export_encoder(base: Base, staging: Path, sample: Sequence[str], vocabulary: Vocabulary | None) -> ExportedEncoder:
+def export_encoder(
+    base: Base,
+    staging: Path,
+    sample: Sequence[str],
+    vocabulary: Vocabulary | None,
+    *,
+    rework: Callable[[Path], object] = lambda _: None,
+) -> ExportedEncoder:
     """Write ``base`` under a new folder of ``staging`` in the layout of a bundle, after comparing engine and torch.
 
     Args:
@@ -39,6 +40,7 @@ def export_encoder(base: Base, staging: Path, sample: Sequence[str], vocabulary:
         staging: where the folder is made.
         sample: cleaned texts on which the two are compared.
         vocabulary: what was done to the tokenizer, for the record.
+        rework: changes the exported graph in its file, before it is compared and quantised.
 
     Raises:
         BundleError: when the exported graph gives other embeddings than torch.
@@ -47,6 +49,7 @@ def export_encoder(base: Base, staging: Path, sample: Sequence[str], vocabulary:
     base.save(folder / "encoder")
     (folder / VARIANTS["fp32"]).parent.mkdir(parents=True)
     _export_onnx(base, folder / VARIANTS["fp32"])
+    rework(folder / VARIANTS["fp32"])
     facts = EncoderFacts(
         base=base.name,
         digest=base.digest(),
@@ -91,33 +94,3 @@ def _calibration(ids: Sequence[list[int]], vocabulary: int) -> list[list[int]]:
     drawn = random.integers(0, vocabulary, size=(_RANDOM_TEXTS, _RANDOM_TOKENS))
     edges = (ids[0][:1], ids[0][-1:]) if ids else ([], [])
     return [*ids, *([*edges[0], *row, *edges[1]] for row in drawn.tolist())]
-
-
-def compare(reference: FloatMatrix, served: FloatMatrix, labels: IntVector, *, encoder_gap: float) -> Parity:
-    """Return how logits ``served`` (n, c) by an engine compare with ``reference`` (n, c), row by row; no rows claim nothing."""
-    if not len(labels):
-        return Parity(
-            rows=0,
-            encoder_gap=encoder_gap,
-            label_agreement_ratio=1.0,
-            max_probability_gap=0.0,
-            accuracy_torch=0.0,
-            accuracy_engine=0.0,
-        )
-    before, after = reference.argmax(axis=1), served.argmax(axis=1)
-    gap: NDArray[np.float32] = np.abs(softmax(reference) - softmax(served))
-    return Parity(
-        rows=len(labels),
-        encoder_gap=encoder_gap,
-        label_agreement_ratio=float((before == after).mean()),
-        max_probability_gap=float(gap.max()),
-        accuracy_torch=float((before == labels).mean()),
-        accuracy_engine=float((after == labels).mean()),
-    )
-
-
-def choose_variant(parities: dict[Variant, Parity]) -> Variant:
-    """Return int8 when it was seen to be true enough to be served, else fp32: parity first, speed second."""
-    parity = parities["int8"]
-    true = parity.rows > 0 and parity.label_agreement_ratio >= INT8_LEAST_AGREEMENT
-    return "int8" if true and parity.accuracy_torch - parity.accuracy_engine <= INT8_MOST_LOSS else "fp32"

@@ -2,15 +2,17 @@
 
 A random head would first tear the encoder's features apart; starting from the probe keeps them (Kumar et al. 2022, arXiv
 2202.10054). The loop reads top to bottom: batches of like length, weighted cross-entropy, AdamW, linear warm-up and decay, and
-after each epoch the validation part decides which weights are kept.
+after each epoch the validation part decides which weights are kept. The same seed gives the same weights, whether training
+went through or was stopped and went on from its checkpoint.
 """
 
 from __future__ import annotations
 
-import copy
-import time
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,28 +20,16 @@ from torch import nn
 
 from core.batches import plan_batches
 from core.classifier import Head
+from core.errors import RunCancelled
 from train.base import Base, token_embeddings
-from train.head import FloatMatrix, IntVector
-from train.request import FinetuneSettings
-from train.tensors import embed_ids, pad
+from train.checkpoint import Checkpoints
+from train.lora import adapted
+from train.precision import faster_precision
+from train.request import CheckpointPlace, FinetuneSettings, Precision
+from train.stepping import Step, TokenRows, Trainer, head_of, linear_of
+from train.tensors import embed_ids
 
-
-@dataclass(frozen=True)
-class TokenRows:
-    """Token sequences with class indices (n,) and weights (n,)."""
-
-    ids: Sequence[list[int]]
-    labels: IntVector
-    weights: FloatMatrix
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step of training says of itself."""
-
-    ratio: float
-    loss: float
-    examples_per_s: float
+__all__ = ["Step", "TokenRows", "finetune", "shuffled_batches"]
 
 
 def shuffled_batches(lengths: Sequence[int], *, batch_texts: int, random: np.random.Generator) -> list[list[int]]:
@@ -66,6 +56,7 @@ def finetune(
     settings: FinetuneSettings,
     *,
     train_embeddings: bool = False,
+    checkpoint: CheckpointPlace | None = None,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Head:
     """Train ``base`` in place together with ``head`` and return the head that belongs to the kept weights.
@@ -78,131 +69,129 @@ def finetune(
         settings: see :class:`FinetuneSettings`.
         train_embeddings: also train token embeddings, which a grown vocabulary needs. Otherwise they stay as they are: most
             rows would see no gradient but still cost the optimiser its time.
-        on_step: hears of every step.
+        checkpoint: where the state of training is kept and which one to go on from; None keeps none.
+        on_step: hears of every step, and may raise ``RunCancelled``, upon which a checkpoint is written.
+
+    Raises:
+        CheckpointUnusable: when training cannot go on from the checkpoint it was given.
     """
     if head.encoder is None:
         raise ValueError("fine-tuning starts from a head over embeddings")
-    torch.manual_seed(settings.seed)
-    random = np.random.default_rng(settings.seed)
-    linear = _linear_of(head.encoder, head.bias)
     tokens = token_embeddings(base)
-    tokens.weight.requires_grad_(train_embeddings)
-    trainer = _Trainer(base, linear, train, settings)
-    lengths = [len(sequence) for sequence in train.ids]
-
-    # At once, because a run may be stopped at any step.
-    base.changed()
-    best = _Best()
-    for epoch in range(settings.epochs):
-        base.encoder.train()
-        for batch in shuffled_batches(lengths, batch_texts=settings.batch_texts, random=random):
-            on_step(trainer.step(batch))
-            if trainer.progress.ratio >= 1.0:
-                break
+    checkpoints = None
+    if checkpoint is not None:
+        checkpoints = Checkpoints(checkpoint, _key(base, train, validation, settings, train_embeddings))
+    linear = linear_of(head.encoder, head.bias)
+    try:
+        with adapted(base, settings):
+            tokens.weight.requires_grad_(train_embeddings)
+            _Training(base, linear, train, validation, settings, checkpoints).run(on_step)
+    finally:
+        # Also when it was stopped: what loads or trains this encoder next must find it whole.
+        tokens.weight.requires_grad_(True)
         base.encoder.eval()
         base.changed()
-        stops = best.stops(base, linear, _validation_loss(base, linear, validation), epoch, settings.patience_epochs)
-        if stops or trainer.progress.ratio >= 1.0:
-            break
-    best.restore(base, linear)
-    tokens.weight.requires_grad_(True)
-    base.changed()
-    return _head_of(linear)
+    return head_of(linear)
 
 
-class _Trainer:
-    """Encoder and head with what a step needs: rows, weights, optimiser, and how far training is."""
+class _Training:
+    """One fine-tuning on its way: the trainer, the order of the rows, and the best weights so far."""
 
-    def __init__(self, base: Base, linear: nn.Linear, rows: TokenRows, settings: FinetuneSettings) -> None:
-        self._base, self._linear, self._ids, self._settings = base, linear, rows.ids, settings
-        self._labels = torch.from_numpy(rows.labels)
-        self._weights = torch.from_numpy(rows.weights / rows.weights.mean())
-        self._parameters = [p for p in (*base.encoder.parameters(), *linear.parameters()) if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(
-            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    def __init__(
+        self,
+        base: Base,
+        linear: nn.Linear,
+        train: TokenRows,
+        validation: TokenRows,
+        settings: FinetuneSettings,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self._base, self._linear, self._validation, self._settings = base, linear, validation, settings
+        self._checkpoints, self._rows = checkpoints, train
+        self._lengths = [len(sequence) for sequence in train.ids]
+        state = checkpoints.load() if checkpoints else None
+        self._precision: Precision = settings.precision or (
+            state["precision"] if state else faster_precision(base, linear, train, settings)
         )
-        self.progress = _Progress(settings.epochs * -(-len(rows.ids) // settings.batch_texts), settings.budget_s)
+        torch.manual_seed(settings.seed)
+        self._random = np.random.default_rng(settings.seed)
+        self._trainer = Trainer(base, linear, train, settings, self._precision)
+        self._best = _Best()
+        self._epoch = self._done = 0
+        self._order = self._random.bit_generator.state
+        if state is not None:
+            self._go_on(state)
 
-    def step(self, batch: list[int]) -> Step:
-        """Learn from the rows at ``batch``."""
-        settings = self._settings
-        for group in self._optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _warm_up_and_decay(self.progress.ratio, settings.warmup_ratio)
-        scores = self._linear(self._base.encoder(*pad([self._ids[place] for place in batch])))  # (b, c)
-        losses = nn.functional.cross_entropy(
-            scores, self._labels[batch], reduction="none", label_smoothing=settings.label_smoothing
-        )
-        loss = (losses * self._weights[batch]).mean()
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        self.progress.step(len(batch))
-        return Step(self.progress.ratio, float(loss.detach()), self.progress.examples_per_s)
+    def run(self, on_step: Callable[[Step], None]) -> None:
+        """Train to the end and leave the best weights in place."""
+        try:
+            while self._epoch < self._settings.epochs:
+                self._run_epoch(on_step)
+                if self._ends_with_epoch():
+                    break
+        except RunCancelled:
+            self._save()
+            raise
+        # What comes after training can fail, or be stopped, too.
+        self._epoch = self._settings.epochs
+        self._save()
+        if self._best.weights is not None:
+            self._trainer.load_weights(self._best.weights)
 
+    def _run_epoch(self, on_step: Callable[[Step], None]) -> None:
+        # Kept from before the shuffling, so that whoever goes on from here shuffles alike.
+        self._order = self._random.bit_generator.state
+        places = self._rows.drawn(self._settings.replay_ratio, self._random)
+        lengths = [self._lengths[place] for place in places]
+        planned = shuffled_batches(lengths, batch_texts=self._settings.batch_texts, random=self._random)
+        batches = [[int(places[row]) for row in batch] for batch in planned]
+        self._trainer.train()
+        for batch in batches[self._done :]:
+            if self._trainer.progress.ratio >= 1.0:
+                break
+            step = self._trainer.step(batch)
+            self._done += 1
+            on_step(step)
+            if self._checkpoints is not None and self._checkpoints.due():
+                self._save()
 
-def _linear_of(matrix: FloatMatrix, bias: FloatMatrix) -> nn.Linear:
-    linear = nn.Linear(*matrix.shape)
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(matrix.T))
-        linear.bias.copy_(torch.from_numpy(bias))
-    return linear
+    def _ends_with_epoch(self) -> bool:
+        """Judge the epoch that is over and return whether it was the last."""
+        self._base.encoder.eval()
+        loss = _validation_loss(self._base, self._linear, self._validation)
+        stops = self._best.stops(self._trainer, loss, self._epoch, self._settings.patience_epochs)
+        self._epoch, self._done = self._epoch + 1, 0
+        return stops or self._trainer.progress.ratio >= 1.0
 
+    def _save(self) -> None:
+        if self._checkpoints is None:
+            return
+        best = {"loss": self._best.loss, "epoch": self._best.epoch, "weights": self._best.weights}
+        place = {"epoch": self._epoch, "done": self._done, "order": json.dumps(self._order), "precision": self._precision}
+        self._checkpoints.save({"trainer": self._trainer.state(), "best": best, **place})
 
-def _head_of(linear: nn.Linear) -> Head:
-    matrix = linear.weight.detach().numpy().T
-    return Head(np.ascontiguousarray(matrix), None, linear.bias.detach().numpy().copy())
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self._trainer.load_state(state["trainer"])
+        self._best.loss, self._best.epoch, self._best.weights = (state["best"][name] for name in ("loss", "epoch", "weights"))
+        self._epoch, self._done = state["epoch"], state["done"]
+        self._random.bit_generator.state = json.loads(state["order"])
 
 
 class _Best:
     """The weights of the epoch with the least validation loss."""
 
     def __init__(self) -> None:
-        self._loss = float("inf")
-        self._epoch = -1
-        self._state: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] | None = None
+        self.loss = float("inf")
+        self.epoch = -1
+        self.weights: dict[str, torch.Tensor] | None = None
 
-    def stops(self, base: Base, linear: nn.Linear, loss: float | None, epoch: int, patience: int) -> bool:
-        if loss is None or loss < self._loss:
-            self._loss = self._loss if loss is None else loss
-            self._epoch = epoch
-            self._state = (copy.deepcopy(base.encoder.state_dict()), copy.deepcopy(linear.state_dict()))
-        return epoch - self._epoch > patience
-
-    def restore(self, base: Base, linear: nn.Linear) -> None:
-        if self._state is not None:
-            base.encoder.load_state_dict(self._state[0])
-            linear.load_state_dict(self._state[1])
-
-
-class _Progress:
-    """How far training is: by steps, or by time where that runs out first."""
-
-    def __init__(self, steps: int, budget_s: float) -> None:
-        self._steps, self._budget_s = steps, budget_s
-        self._began = time.monotonic()
-        self._done = self._seen = 0
-
-    def step(self, examples: int) -> None:
-        self._done += 1
-        self._seen += examples
-
-    @property
-    def ratio(self) -> float:
-        spent = (time.monotonic() - self._began) / self._budget_s if self._budget_s else 0.0
-        return min(1.0, max(self._done / self._steps, spent))
-
-    @property
-    def examples_per_s(self) -> float:
-        return self._seen / max(1e-9, time.monotonic() - self._began)
-
-
-def _warm_up_and_decay(ratio: float, warmup_ratio: float) -> float:
-    """Return the share of the learning rate at ``ratio`` of training: up in a line, then down to zero in a line."""
-    # The first step must move: at ratio 0 a pure line would waste it.
-    if ratio < warmup_ratio:
-        return max(0.01, ratio / warmup_ratio)
-    return (1.0 - ratio) / max(1e-9, 1.0 - warmup_ratio)
+    def stops(self, trainer: Trainer, loss: float | None, epoch: int, patience: int) -> bool:
+        """Keep the weights if they are the best so far; return whether ``patience`` is over."""
+        if loss is None or loss < self.loss:
+            self.loss = self.loss if loss is None else loss
+            self.epoch = epoch
+            self.weights = trainer.weights()
+        return epoch - self.epoch > patience
 
 
 @torch.inference_mode()
@@ -211,3 +200,16 @@ def _validation_loss(base: Base, linear: nn.Linear, rows: TokenRows) -> float | 
         return None
     scores = linear(torch.from_numpy(embed_ids(base, rows.ids)))
     return float(nn.functional.cross_entropy(scores, torch.from_numpy(rows.labels)))
+
+
+def _key(base: Base, train: TokenRows, validation: TokenRows, settings: FinetuneSettings, train_embeddings: bool) -> str:
+    """Return a SHA-256 of everything that decides what training gives, but for the probe, which a checkpoint replaces."""
+    total = hashlib.sha256(base.digest().encode())
+    total.update(json.dumps([asdict(settings), train_embeddings, torch.__version__], sort_keys=True).encode())
+    for rows in (train, validation):
+        total.update(json.dumps([len(rows.ids), *rows.ids]).encode())
+        total.update(rows.labels.tobytes())
+        total.update(rows.weights.tobytes())
+        total.update(b"" if rows.fresh is None else rows.fresh.tobytes())
+        total.update(b"" if rows.targets is None else rows.targets.tobytes())
+    return total.hexdigest()

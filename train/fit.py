@@ -40,11 +40,12 @@ def fit(
     stages.at("load")
     settings = TextSettings.model_validate({})
     rows = Rows.of(snapshot.examples, LabelSet.of(e.label for e in snapshot.of_split("train")), settings)
-    fitter = Fitter(rows, request, place, stages, clock, parent)
-    if request.features == "ngrams":
-        fitter.fit_ngrams_alone()
-    elif request.speed == "head":
-        fitter.fit_head_speed()
+    if request.speed == "full" and request.features != "ngrams":
+        # Loads torch, which the other speed does without.
+        from train.full import FullFitter
+
+        fitter: Fitter = FullFitter(rows, request, place, stages, clock, parent)
     else:
-        fitter.fit_full_speed()
+        fitter = Fitter(rows, request, place, stages, clock, parent)
+    fitter.fit()
     return fitter.finish(snapshot, dataset, run)

@@ -1,39 +1,45 @@
-"""The stages of a fit, each a method: features, heads, fine-tuning, choice, measuring, sealing."""
+"""The stages that every fit goes through, each a method: features, heads, choice, measuring, sealing. None needs torch."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Features, Manifest, Parity, Variant, Vocabulary, read_manifest
+from core.bundle import TOKENIZER, Features, Manifest, Nearness, Parity, Variant, Vocabulary, read_manifest
 from core.classifier import Head, softmax
+from core.drift.profile import Profile
+from core.drift.reading import known_by_ngrams, known_by_tokenizer
+from core.encoder import load_tokenizer
 from core.ngrams import Ngrams
 from feedback.snapshot import Snapshot
 from train.assemble import Origin, Parts, write_bundle
-from train.base import Base, load_base
-from train.doubt import DOUBTED_WEIGHT, doubted, near_similarity
+from train.crossfit import OutOfFold, cross_fitted
+from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.export import choose_variant, compare, export_encoder
-from train.finetune import Step, TokenRows, finetune
-from train.head import FeatureRows, fit_head, logits
+from train.head import FeatureRows, logits
+from train.held import Held
 from train.measure import summary
+from train.nearness import LabelledRows, calibrate
+from train.parity import choose_variant, compare
+from train.profiling import profile_of
 from train.progress import Clock, Stages
 from train.request import FitRequest, Parent, Workplace
 from train.rows import Rows, token_limit
-from train.select import HeadRows, Option, OptionReport, add_heads, choose, combine, fit_option, judge
-from train.tensors import embed_ids
-from train.vectorise import fit_ngrams, ngram_rows
-from train.vocabulary import extend_vocabulary
+from train.select import FULL, HeadRows, Option, OptionReport, add_heads, choose, fit_option
+from train.vectorise import fit_ngrams, most_ngrams, ngram_rows
+
+if TYPE_CHECKING:
+    from train.base import Base
 
 FloatMatrix = NDArray[np.float32]
 
 _SAMPLE_TEXTS = 256
-_PROBE_ROWS = 512
-_PROBE_ROWS_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -63,77 +69,69 @@ class Fitter:
         self.inherited: Vocabulary | None = None
         self.weights = rows.weights
         self.doubted = 0
+        # The head that was trained together with the encoder; None where none was.
+        self.tuned: Head | None = None
+        # What the gate is to know of recent rows, by text key; see train.crossfit.
+        self.out_of_fold = OutOfFold()
+        # What base rows say of each other does not depend on corrections, and takes a second to find.
+        self._doubts: Doubt | None = None
         self.ngrams: Ngrams = fit_ngrams(
-            rows.pick(rows.train), longest=rows.longest_ngram(), min_documents=rows.least_documents()
+            rows.pick(rows.train),
+            longest=rows.longest_ngram(),
+            min_documents=rows.least_documents(),
+            most=most_ngrams(len(rows.names)),
         )
         self.ngram_rows = ngram_rows(self.ngrams, rows.texts)
 
-    def fit_ngrams_alone(self) -> None:
-        """Fit the linear floor and nothing else."""
-        heads = self._head_rows(None)
-        self.options = [fit_option(heads, "ngrams", "ngrams", self._beat)]
-        self._settle(heads)
-
-    def fit_head_speed(self) -> None:
-        """Fit linear heads on the features of an encoder that stays as it is."""
+    def fit(self) -> None:
+        """Fit linear heads on the features of an encoder that stays as it is, or on n-grams where nothing else is wanted."""
+        if self.request.features == "ngrams":
+            heads = self._head_rows(None)
+            self.options = [fit_option(heads, "ngrams", "ngrams", self._beat)]
+            self._settle(heads)
+            self._cross_fit(heads, None)
+            return
         self.encoder = self._given_encoder()
         embeddings = self._embed(self.encoder, self.rows.learnable)
         self._doubt(embeddings)
         heads = self._head_rows(embeddings)
         self.options = self._linear_options(heads)
         self._settle(heads)
+        self._cross_fit(heads, embeddings)
 
-    def fit_full_speed(self) -> None:
-        """Fit heads, fine-tune the encoder from the probe, and combine it with the n-gram head."""
-        known = self._parent_encoder()
-        base = load_base(self.request.base or (str(known.folder / "encoder") if known else None))
-        if known is not None:
-            # Loaded from a folder called encoder; what it is called by is where its weights started.
-            base.name = known.facts.base
-            self.inherited = known.facts.vocabulary
-        vocabulary = self._extend(base)
-        if vocabulary is None:
-            before: ExportedEncoder | None = self._exported(base)
-            embeddings = self._embed(self._exported(base), self.rows.learnable)
-            self._doubt(embeddings)
-            frozen = self._head_rows(embeddings)
-            self.options = self._linear_options(frozen)
-            probe = next(option.head for option in self.options if option.features == "encoder")
-        else:
-            # New embeddings mean nothing yet, so there is no frozen encoder worth serving, and a rough probe is as good.
-            before, frozen = None, self._head_rows(None)
-            self.options = [fit_option(frozen, "ngrams", "ngrams", self._beat)]
-            probe = self._rough_probe(base)
-        self.clock.lap("fit")
+    def _cross_fit(self, heads: HeadRows, embeddings: FloatMatrix | None) -> None:
+        """Find what this fit would say of the rows that the gate asks about, had it not learned from them."""
+        wanted, rows, chosen, head = set(self.request.cross_fit), self.rows, self.chosen, self.head
+        asked = np.array([place for place in rows.learnable if rows.keys[place] in wanted], dtype=np.int64)
+        if chosen is None or head is None or not len(asked):
+            return
 
-        tuned_head = self._finetune(base, probe, train_embeddings=vocabulary is not None)
-        self.stages.at("export")
-        record = vocabulary or self.inherited
-        tuned = export_encoder(base, self.place.staging, self._sample(), record).keep(self.place.cache)
-        self.clock.lap("export")
-        heads = self._head_rows(self._embed(tuned, self.rows.validation, stage="export"))
-        floor = self.options[0]
-        self.options.append(judge(heads, "full", "encoder", tuned_head, self.clock.seconds["finetune"]))
-        self.options.extend(combine(heads, tuned_head, floor.head, floor.fit_s))
-        chosen = choose(self.options, self.request.features)
-        # Where fine-tuning did not pay, the frozen encoder is served, and its rows are the ones to refit on.
-        pays = chosen.name.startswith("full") or before is None
-        self.encoder = tuned if pays else before
-        self._settle(heads if pays else frozen)
+        def weights_without(places: NDArray[np.int64]) -> FloatMatrix:
+            if embeddings is None:
+                return rows.weights
+            return self._doubting(embeddings, np.setdiff1d(rows.corrected, places))[0]
+
+        scores = cross_fitted(heads, rows.learnable, asked, chosen, head, weights_without)
+        known = np.flatnonzero(~np.isnan(scores[:, 0]))
+        self.out_of_fold = OutOfFold.of([rows.keys[place] for place in asked[known]], rows.names.names, scores[known])
+        self.clock.lap("cross-fit")
 
     def _doubt(self, embeddings: FloatMatrix) -> None:
         """Take weight from base rows that a correction next to them contradicts."""
+        self.weights, self.doubted = self._doubting(embeddings, self.rows.corrected)
+
+    def _doubting(self, embeddings: FloatMatrix, corrected: NDArray[np.int64]) -> tuple[FloatMatrix, int]:
+        """Return the weights (n,) of all rows when those at ``corrected`` are the corrections known, and how many lose some."""
         rows = self.rows
         base = np.setdiff1d(rows.learnable, rows.corrected)
-        if not len(rows.corrected) or not len(base):
-            return
-        similarity = near_similarity(embeddings[base], rows.labels[base], seed=self.request.seed)
-        if similarity is None:
-            return
-        places = doubted(embeddings, rows.labels, base, rows.corrected, similarity=similarity)
-        self.weights = rows.weights.copy()
-        self.weights[places] *= DOUBTED_WEIGHT
-        self.doubted = len(places)
+        if not len(corrected) or not len(base):
+            return rows.weights, 0
+        if self._doubts is None:
+            self._doubts = Doubt(embeddings, rows.labels, base, seed=self.request.seed)
+        places = self._doubts.places(base, corrected)
+        weights = rows.weights.copy()
+        weights[places] *= DOUBTED_WEIGHT
+        return weights, len(places)
 
     def _linear_options(self, heads: HeadRows) -> list[Option]:
         """Fit a head for each kind of features that may be served, and the linear floor beside them for a person to see.
@@ -149,14 +147,6 @@ class Fitter:
             if wanted in ("auto", kind) or tuning or (self.parent is None and kind == "ngrams")
         ]
 
-    def _rough_probe(self, base: Base) -> Head:
-        places = self.rows.train[: max(_PROBE_ROWS, _PROBE_ROWS_PER_CLASS * len(self.rows.names))]
-        base.tokenizer.enable_truncation(max_length=self.max_tokens)
-        ids = [encoding.ids for encoding in base.tokenizer.encode_batch(self.rows.pick(places))]
-        base.tokenizer.no_truncation()
-        rows = FeatureRows(embed_ids(base, ids), None)
-        return fit_head(rows, self.rows.labels[places], classes=len(self.rows.names), weights=self.weights[places])
-
     def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:
         """Choose the engine variant by parity, measure on the test part, and seal the bundle."""
         chosen, head = self.chosen, self.head
@@ -170,6 +160,8 @@ class Fitter:
         measured = summary(scores, self.rows.labels[self.rows.test])
         if chosen.accuracy is not None and chosen.log_loss is not None:
             measured |= {"validation_accuracy": chosen.accuracy, "validation_log_loss": chosen.log_loss}
+        said = self._validation_scores(chosen, encoder, serving)
+        nearness = self._nearness(encoder, serving, said, scores)
         self.clock.lap("measure")
         parts = Parts(
             head=head,
@@ -179,15 +171,35 @@ class Fitter:
             encoder=encoder,
             max_tokens=self.max_tokens,
             parity=parity,
+            nearness=nearness,
             serving=serving,
             metrics=measured,
             seconds=dict(self.clock.seconds),
             doubted=self.doubted,
+            profile=self._profile(scores, encoder, serving),
+            held=Held.of(said, self.rows.labels[self.rows.validation]) if len(said) else None,
+            tuned=self.tuned if uses_encoder else None,
         )
         options = [option.report(chosen=option is chosen) for option in self.options]
         origin = Origin(snapshot.hash, dataset, run, self.parent.version if self.parent else None)
         manifest = write_bundle(folder, parts, self.rows, self.request, origin, options)
+        self.out_of_fold.save(self.place.cache, folder)
         return Fitted(folder, manifest, options, dict(self.clock.seconds))
+
+    def _profile(self, scores: FloatMatrix, encoder: ExportedEncoder | None, serving: Variant) -> Profile | None:
+        """Return how the version answers what it was not fitted on, for whoever watches it for drift."""
+
+        def embed(texts: Sequence[str]) -> FloatMatrix:
+            if encoder is None:
+                raise RuntimeError("there is nothing to embed with")
+            return self.cache.embed(encoder, texts, max_tokens=self.max_tokens, variant=serving)
+
+        chosen, parent = self.chosen, self.parent
+        if encoder is not None and chosen is not None and chosen.features == "encoder":
+            known = known_by_tokenizer(load_tokenizer(encoder.folder / TOKENIZER, max_tokens=self.max_tokens))
+        else:
+            known = known_by_ngrams(self.ngrams)
+        return profile_of(self.rows, scores, embed if encoder else None, known, parent.folder if parent else None)
 
     def _parent_encoder(self) -> ExportedEncoder | None:
         if self.parent is None or self.request.base is not None:
@@ -200,11 +212,16 @@ class Fitter:
             self.max_tokens = known.facts.max_positions
             self.clock.lap("load")
             return known
+        # Loads torch, which a run of the learner does without: it has its parent's encoder as files.
+        from train.base import load_base
+
         base = load_base(self.request.base)
         self._limit_tokens(base)
         return self._exported(base)
 
     def _exported(self, base: Base) -> ExportedEncoder:
+        from train.export import export_encoder
+
         kept = ExportedEncoder.of_cache(self.place.cache, base.digest())
         if kept is None:
             kept = export_encoder(base, self.place.staging, self._sample(), self.inherited).keep(self.place.cache)
@@ -215,12 +232,6 @@ class Fitter:
         """Return texts from all over the learnable rows, on which an export is compared and calibrated."""
         places = self.rows.learnable
         return self.rows.pick(places[:: max(1, len(places) // _SAMPLE_TEXTS)][:_SAMPLE_TEXTS])
-
-    def _extend(self, base: Base) -> Vocabulary | None:
-        vocabulary = extend_vocabulary(base, self.rows.pick(self.rows.train))
-        self._limit_tokens(base)
-        self.clock.lap("load")
-        return vocabulary
 
     def _limit_tokens(self, base: Base) -> None:
         encodings = base.tokenizer.encode_batch(self.rows.pick(self.rows.train[:5000]))
@@ -244,24 +255,6 @@ class Fitter:
             FeatureRows(embeddings, self.ngram_rows), rows.labels, self.weights, rows.train, rows.validation, len(rows.names)
         )
 
-    def _finetune(self, base: Base, head: Head, *, train_embeddings: bool) -> Head:
-        base.tokenizer.enable_truncation(max_length=self.max_tokens)
-        ids = [encoding.ids for encoding in base.tokenizer.encode_batch(self.rows.texts)]
-        base.tokenizer.no_truncation()
-
-        def part(places: NDArray[np.int64]) -> TokenRows:
-            return TokenRows([ids[place] for place in places], self.rows.labels[places], self.weights[places])
-
-        def report(step: Step) -> None:
-            self.stages.at("finetune", step.ratio, loss=step.loss, examples_per_s=step.examples_per_s)
-
-        rows, settings = self.rows, self.request.finetune
-        tuned = finetune(
-            base, head, part(rows.train), part(rows.validation), settings, train_embeddings=train_embeddings, on_step=report
-        )
-        self.clock.lap("finetune")
-        return tuned
-
     def _settle(self, heads: HeadRows) -> None:
         """Choose, then refit what is linear on training and validation rows together.
 
@@ -274,9 +267,9 @@ class Fitter:
             self.head = chosen.head
         elif chosen.ngram_weight is not None:
             ngrams = heads.fit("ngrams", self.rows.learnable, on_step=self._beat)
-            tuned = next(option.head for option in self.options if option.name == "full")
+            tuned = next(option.head for option in self.options if option.name == FULL)
             self.head = add_heads(tuned, ngrams, chosen.ngram_weight)
-        elif chosen.name == "full":
+        elif chosen.name == FULL:
             self.head = chosen.head
         else:
             self.head = heads.fit(chosen.features, self.rows.learnable, start=chosen.head, on_step=self._beat)
@@ -301,6 +294,36 @@ class Fitter:
         parities = {name: compare(by_variant["fp32"], scores, truth, encoder_gap=gap) for name, scores in by_variant.items()}
         serving = choose_variant(parities)
         return parities[serving], serving, softmax(by_variant[serving])
+
+    def _validation_scores(self, chosen: Option, encoder: ExportedEncoder | None, serving: Variant) -> FloatMatrix:
+        """Return the probabilities (v, c) of the validation part by the head that was fitted on the training part alone."""
+        places = self.rows.validation
+        if not len(places):
+            return np.empty((0, len(self.rows.names)), dtype=np.float32)
+        embeddings = self._embed_as_served(encoder, places, serving) if encoder is not None else None
+        rows = FeatureRows(embeddings, self.ngram_rows[places] if chosen.features != "encoder" else None)
+        return softmax(logits(chosen.head, rows) / np.float32(chosen.temperature))
+
+    def _nearness(
+        self, encoder: ExportedEncoder | None, serving: Variant, said: FloatMatrix, scores: FloatMatrix
+    ) -> Nearness | None:
+        """Return how near a text must be to a corrected one, read off the validation part as the served engine reads it.
+
+        ``said`` (v, c) are the probabilities of the validation part, ``scores`` (t, c) those of the test part.
+        """
+        places = self.rows.validation
+        if encoder is None or not len(places):
+            return None
+        embeddings = self._embed_as_served(encoder, places, serving)
+        known = LabelledRows(self.rows.pick(places), embeddings, self.rows.labels[places], said)
+        test = self.rows.test
+        asked = LabelledRows(
+            self.rows.pick(test), self._embed_as_served(encoder, test, serving), self.rows.labels[test], scores
+        )
+        return calibrate(known, asked, seed=self.request.seed)
+
+    def _embed_as_served(self, encoder: ExportedEncoder, places: NDArray[np.int64], serving: Variant) -> FloatMatrix:
+        return self.cache.embed(encoder, self.rows.pick(places), max_tokens=self.max_tokens, variant=serving)
 
     def _embed_test(self, encoder: ExportedEncoder, variant: Variant) -> FloatMatrix:
         return self.cache.embed(

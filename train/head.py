@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.sparse import csr_matrix
+from scipy.optimize import minimize_scalar
 
 from core.classifier import Head
+from core.encoder import thread_count
+from train.features import FeatureRows, FloatMatrix, IntVector
+from train.lbfgs import Limits, minimise
+from train.softmax_loss import SoftmaxLoss, one_thread_each
 
-FloatMatrix = NDArray[np.float32]
-IntVector = NDArray[np.int64]
+__all__ = ["REGULARISATION", "FeatureRows", "FloatMatrix", "IntVector", "fit_head", "fit_temperature", "logits"]
 
 # Inverse strength of the L2 penalty. On BANKING77 the validation accuracy is flat from 10 to 100 (92.0 to 91.8) and on short
 # Chinese reviews 10 is best; both features have rows of length 1, so one value suits both.
 REGULARISATION = 10.0
 
-
-@dataclass(frozen=True)
-class FeatureRows:
-    """``n`` texts as features: ``embeddings`` (n, h) and ``ngrams`` (n, k), each possibly absent."""
-
-    embeddings: FloatMatrix | None
-    ngrams: csr_matrix[np.float32] | None
-
-    def __len__(self) -> int:
-        if self.embeddings is not None:
-            return len(self.embeddings)
-        return int(self.ngrams.shape[0]) if self.ngrams is not None else 0
-
-    def take(self, rows: IntVector) -> FeatureRows:
-        """Return the given rows."""
-        embeddings = None if self.embeddings is None else self.embeddings[rows]
-        return FeatureRows(embeddings, None if self.ngrams is None else self.ngrams[rows])
-
-    def only(self, *, encoder: bool, ngrams: bool) -> FeatureRows:
-        """Return the same rows with one kind of feature left out."""
-        return FeatureRows(self.embeddings if encoder else None, self.ngrams if ngrams else None)
+# Nats per row above the least loss at which a head counts as fitted.
+TOLERANCE = 1e-5
+# From so many rows on, a quarter of them is fitted first, roughly, and the rest starts from there: on 40,000 made-up rows of 77
+# classes it saved 45% of the time.
+_STAGED_ROWS = 20_000
+_ROUGH = 100.0
 
 
 def logits(head: Head, rows: FeatureRows) -> FloatMatrix:
@@ -61,6 +46,8 @@ def fit_head(
     regularisation: float = REGULARISATION,
     start: Head | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    tolerance: float = TOLERANCE,
+    threads: int = 0,
 ) -> Head:
     """Return the head that minimises weighted cross-entropy plus ``|W|² / (2 · regularisation)``, by L-BFGS.
 
@@ -70,89 +57,38 @@ def fit_head(
         classes: number of classes c; a class without examples gets a low score everywhere.
         weights: weight of each row (n,); None weighs all alike.
         regularisation: inverse strength of the penalty, as scikit-learn's ``C``.
-        start: a head of the same shape to start from.
-        on_step: called with the number of evaluations and the mean loss.
+        start: a head of the same shape to start from; the result is the same, reached sooner.
+        on_step: called with the number of evaluations and the mean loss with its penalty; anew on all rows of many.
+        tolerance: mean loss above the least one that is close enough.
+        threads: how many may be used; 0 is one for each core.
     """
-    loss = _Loss(rows, labels, classes, weights, regularisation)
-    steps = 0
-
-    def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal steps
-        mean, penalty, gradient = loss.at(flat)
-        steps += 1
-        if on_step is not None:
-            on_step(steps, mean)
-        return mean + penalty, gradient
-
-    first = np.zeros((loss.size, classes)) if start is None else _stack(start)
-    result = minimize(
-        loss_and_gradient,
-        first.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 300, "maxcor": 10, "ftol": 1e-7, "gtol": 1e-6},
-    )
-    return loss.head(result.x)
-
-
-class _Loss:
-    """What :func:`fit_head` minimises, as a function of all ``size`` rows of the head: dense (h, c), sparse (k, c), bias."""
-
-    def __init__(
-        self, rows: FeatureRows, labels: IntVector, classes: int, weights: FloatMatrix | None, regularisation: float
-    ) -> None:
-        n = len(labels)
-        self._labels, self._classes = labels, classes
-        self._dense, self._sparse = rows.embeddings, rows.ngrams
-        self._transposed = None if rows.ngrams is None else rows.ngrams.T.tocsr()
-        self._h = 0 if rows.embeddings is None else rows.embeddings.shape[1]
-        self._k = 0 if rows.ngrams is None else rows.ngrams.shape[1]
-        self._share = np.full(n, 1.0 / n, np.float32) if weights is None else (weights / weights.sum()).astype(np.float32)
-        self._penalty = 1.0 / (regularisation * (n if weights is None else float(weights.sum())))
-        self._place = np.arange(n)
-
-    @property
-    def size(self) -> int:
-        return self._h + self._k + 1
-
-    def at(self, flat: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
-        """Return mean loss, penalty, and the gradient of their sum."""
-        h, k, share = self._h, self._k, self._share
-        matrix = self._matrix(flat)
-        scores = np.tile(matrix[-1], (len(self._labels), 1))
-        if self._dense is not None:
-            scores += self._dense @ matrix[:h]
-        if self._sparse is not None:
-            scores += self._sparse @ matrix[h : h + k]
-        scores -= scores.max(axis=1, keepdims=True)
-        right = scores[self._place, self._labels].copy()
-        np.exp(scores, out=scores)
-        totals = scores.sum(axis=1)
-        loss = float(((np.log(totals) - right) * share).sum())
-        scores *= (share / totals)[:, None]
-        scores[self._place, self._labels] -= share
-        gradient = np.empty_like(matrix)
-        if self._dense is not None:
-            gradient[:h] = self._dense.T @ scores
-        if self._transposed is not None:
-            gradient[h : h + k] = self._transposed @ scores
-        gradient[-1] = scores.sum(axis=0)
-        gradient[:-1] += self._penalty * matrix[:-1]
-        penalty = 0.5 * self._penalty * float(np.square(matrix[:-1]).sum())
-        return loss, penalty, gradient.astype(np.float64).ravel()
-
-    def head(self, flat: NDArray[np.float64]) -> Head:
-        h, k = self._h, self._k
-        matrix = self._matrix(flat)
-        return Head(matrix[:h] if h else None, matrix[h : h + k] if k else None, matrix[-1])
-
-    def _matrix(self, flat: NDArray[np.float64]) -> FloatMatrix:
-        return flat.reshape(self.size, self._classes).astype(np.float32)
+    if start is None and len(rows) >= _STAGED_ROWS:
+        part = np.arange(0, len(rows), 4)
+        start = fit_head(
+            rows.take(part),
+            labels[part],
+            classes=classes,
+            weights=None if weights is None else weights[part],
+            regularisation=regularisation,
+            on_step=on_step,
+            tolerance=_ROUGH * tolerance,
+            threads=threads,
+        )
+    with one_thread_each():
+        loss = SoftmaxLoss(
+            rows, labels, classes=classes, weights=weights, regularisation=regularisation, threads=thread_count(threads)
+        )
+        try:
+            found = minimise(loss, loss.start if start is None else _stack(start), Limits(tolerance), on_step)
+        finally:
+            loss.close()
+    h, matrix = 0 if rows.embeddings is None else rows.embeddings.shape[1], found.weights
+    return Head(matrix[:h] if h else None, matrix[h:-1] if rows.ngrams is not None else None, matrix[-1])
 
 
-def _stack(head: Head) -> NDArray[np.float64]:
+def _stack(head: Head) -> FloatMatrix:
     parts = [part for part in (head.encoder, head.ngrams) if part is not None]
-    return np.vstack([*parts, head.bias[None, :]]).astype(np.float64)
+    return np.vstack([*parts, head.bias[None, :]])
 
 
 def fit_temperature(scores: FloatMatrix, labels: IntVector) -> float:
@@ -161,14 +97,15 @@ def fit_temperature(scores: FloatMatrix, labels: IntVector) -> float:
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599): it changes no label, only how sure the answer sounds. Kept within
     0.05 and 20, so that a handful of rows cannot make it absurd.
     """
-
-    def loss(log_temperature: NDArray[np.float64]) -> float:
-        scaled = scores / np.exp(log_temperature[0])
-        scaled = scaled - scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]).mean())
-
     if len(labels) == 0:
         return 1.0
-    grid = np.linspace(np.log(0.05), np.log(20.0), 121)
-    best = min(grid, key=lambda value: loss(np.array([value])))
-    return float(np.exp(best))
+    above = scores - scores.max(axis=1, keepdims=True)
+    right = above[np.arange(len(labels)), labels]
+
+    def loss(log_temperature: float) -> float:
+        scale = np.float32(np.exp(-log_temperature))
+        return float((np.log(np.exp(above * scale).sum(axis=1)) - right * scale).mean(dtype=np.float64))
+
+    # The loss is convex in the inverse of the temperature, so there is one valley only.
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x))

@@ -1,21 +1,27 @@
-"""Carrying out a fit: in this process, or as a Ray Train job of its own."""
+"""Carrying out a fit: in this process, or as a Ray Train job of its own; and telling its outcome to another process."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from core.errors import HoneError, RunCancelled, StoreUnavailable
+from core.priority import give_way
 from core.telemetry import configure_logging
 from feedback.snapshot import Snapshot
 from feedback.store import Store
-from train.execute import FitJob
+from train.curve import Curve
 from train.fit import fit
+from train.jobs import FitJob
 from train.progress import Progress, Report, Stages
 from train.request import STAGES
+
+log = logging.getLogger("hone.learner")
 
 _REPORT_EVERY_S = 0.5
 
@@ -25,23 +31,27 @@ class StoreReport:
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store, self._run_id = store, run_id
+        self._curve = Curve()
         self._last = 0.0
         self._cancelled = False
 
     def __call__(self, progress: Progress) -> None:
         """Record the progress; a store that is away for a moment does not stop the run."""
+        pace = progress.pace
+        if pace is not None:
+            self._curve.add(progress.ratio, pace.loss, pace.examples_per_s)
         moment = time.monotonic()
         if moment - self._last < _REPORT_EVERY_S:
             return
         self._last = moment
-        numbers = {"loss": progress.loss, "examples_per_s": progress.examples_per_s}
         try:
             self._store.update_run(
                 self._run_id,
                 stage=progress.stage,
                 progress_ratio=progress.ratio,
                 remaining_s=progress.remaining_s,
-                metrics={name: round(value, 4) for name, value in numbers.items() if value is not None},
+                metrics={name: round(float(value), 4) for name, value in asdict(pace).items()} if pace is not None else None,
+                curve=self._curve.points or None,
             )
             self._cancelled = self._store.cancel_requested(self._run_id)
         except StoreUnavailable:
@@ -55,8 +65,48 @@ class StoreReport:
 def fit_here(job: FitJob, report: Report, cancelled: Callable[[], bool]) -> Path:
     """Carry out the job in this process and return the folder of the bundle."""
     snapshot = Snapshot.load(job.settings.home.snapshots, job.snapshot)
-    stages = Stages(STAGES[job.request.speed], report, cancelled)
-    return fit(snapshot, job.dataset, job.request, job.place, stages, parent=job.parent, run=job.run_id).folder
+    stages = Stages(STAGES[job.request.speed], report, cancelled, job.share)
+    fitted = fit(snapshot, job.dataset, job.request, job.place, stages, parent=job.parent, run=job.run_id)
+    log.info("fit ended", extra={"run_id": job.run_id, "seconds": fitted.seconds})
+    return fitted.folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job in another process: the folder of its bundle, or a message for the run's record."""
+
+    kind: Literal["bundle", "cancelled", "error", "defect"]
+    value: str
+
+    def folder(self) -> Path:
+        """Return the folder of the bundle.
+
+        Raises:
+            HoneError: what the fit raised.
+        """
+        if self.kind == "bundle":
+            return Path(self.value)
+        if self.kind == "cancelled":
+            raise RunCancelled(self.value)
+        raise HoneError(self.value if self.kind == "error" else f"unexpected {self.value}; see the log of training")
+
+
+def carry_out(job: FitJob) -> Outcome:
+    """Carry out the job in this process and return what became of it; nothing is raised, since it would reach nobody."""
+    store = Store(job.settings.sqlalchemy_url)
+    report = StoreReport(store, job.run_id)
+    try:
+        return Outcome("bundle", str(fit_here(job, report, report.cancelled)))
+    except RunCancelled as error:
+        return Outcome("cancelled", error.message)
+    except HoneError as error:
+        return Outcome("error", error.message)
+    except Exception as error:
+        # A defect, or a library's own error: its message may quote data.
+        log.exception("fit failed", extra={"run_id": job.run_id})
+        return Outcome("defect", type(error).__name__)
+    finally:
+        store.close()
 
 
 @dataclass(frozen=True)
@@ -92,9 +142,9 @@ def _train_loop(config: dict[str, FitJob]) -> None:
     from ray import train
 
     job = config["job"]
-    # Serving has the same cores: training takes what it leaves. Ray sets one thread per reserved CPU; the niceness makes the
-    # rest safe to use as well.
-    os.nice(job.settings.learn_nice)
+    # Serving has the same cores: training takes what it leaves. Ray sets one thread per reserved CPU; giving way makes the rest
+    # safe to use as well.
+    give_way(job.settings.learn_nice, alone=True)
     torch.set_num_threads(job.settings.engine_threads or os.cpu_count() or 1)
     configure_logging(job.settings.log_level, job.settings.home.logs / "train.log")
     store = Store(job.settings.sqlalchemy_url)

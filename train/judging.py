@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.bundle import HEAD, NGRAMS, read_manifest
-from core.classifier import Head, softmax
-from core.gate import Answers, GateDecision, GateLimits, decide, decide_first
+from core.bundle import read_manifest
+from core.gate import Answers, Evidence, GateDecision, GateLimits, Make, Reliability, decide, decide_first
 from core.label_book import LabelBook
 from core.labels import LabelSet
-from core.ngrams import Ngrams
 from core.registry import Registry
 from core.settings import Settings
-from core.text import clean
 from feedback.snapshot import Example, Snapshot
-from train.encode import EmbeddingCache, ExportedEncoder
-from train.head import FeatureRows, logits
-from train.vectorise import ngram_rows
+from train.crossfit import OutOfFold
+from train.expense import latency_ratio, size_ratio
+from train.forgetting import best_before
+from train.likelihood import likelihood_gains
+from train.looks import LookBook, holdout_of
+from train.measure import calibration_error, reliability
+from train.scoring import FloatMatrix, scores_of
+from train.slices import slices_of
 
-FloatMatrix = NDArray[np.float32]
-IntVector = NDArray[np.int64]
+__all__ = ["earlier_examples", "fresh_examples", "judge_candidate", "limits_of", "scores_of"]
+
+# Of what the champion has learned, so that a fit does not keep answers to more than that.
+_MOST_EARLIER = 5_000
+_NOTHING = OutOfFold()
 
 
 def limits_of(settings: Settings) -> GateLimits:
     """Return the gate's limits from the settings."""
     return GateLimits(
         min_rows=settings.gate_min_rows,
+        min_gain_ratio=settings.gate_min_gain_ratio,
+        min_new_class_ratio=settings.gate_min_new_class_ratio,
         alpha=settings.gate_alpha,
         max_loss_ratio=settings.gate_max_loss_ratio,
+        max_sure_loss_ratio=settings.gate_max_sure_loss_ratio,
+        max_forgetting_ratio=settings.gate_max_forgetting_ratio,
         max_class_loss_ratio=settings.gate_max_class_loss_ratio,
         max_negative_flip_ratio=settings.gate_max_negative_flip_ratio,
         min_parity_ratio=settings.gate_min_parity_ratio,
+        max_calibration_loss_ratio=settings.gate_max_calibration_loss_ratio,
+        max_growth=settings.gate_max_growth,
     )
-
-
-def scores_of(folder: Path, texts: Sequence[str], cache: Path) -> FloatMatrix:
-    """Return the probabilities (n, c) the bundle in ``folder`` serves for raw texts, with embeddings kept in ``cache``."""
-    manifest = read_manifest(folder)
-    cleaned = [clean(text, manifest.text) for text in texts]
-    encoder = ExportedEncoder.of_bundle(folder, manifest)
-    embeddings = None
-    if encoder is not None and manifest.encoder is not None:
-        embeddings = EmbeddingCache(cache).embed(
-            encoder, cleaned, max_tokens=manifest.encoder.max_tokens, variant=manifest.encoder.serving
-        )
-    rows = ngram_rows(Ngrams.load(folder / NGRAMS), cleaned) if manifest.ngrams is not None else None
-    if embeddings is None and rows is None:
-        raise ValueError("a bundle has features of one kind at least")
-    head = Head.load(folder / HEAD)
-    return softmax(logits(head, FeatureRows(embeddings, rows)) / np.float32(manifest.temperature))
 
 
 def judge_candidate(
@@ -64,32 +57,98 @@ def judge_candidate(
     snapshot: Snapshot,
     settings: Settings,
     book: LabelBook | None = None,
+    audited: Set[str] = frozenset(),
 ) -> GateDecision:
     """Return the gate's decision on the bundle in ``candidate`` against the version ``champion``.
 
-    The holdout is the base part of the test split. Corrections that the champion had not learned from are asked about as well.
-    Where labels were merged or renamed since, the champion's answers count as what they stand for by ``book``.
+    The look is recorded before it is taken. The holdout is the base part of the test split. What people said since the champion
+    learned is asked about as well, each row only with an answer of the candidate that does not come from having learned it:
+    rows of the test split, and those that the fit was cross-fitted on; and what chance drew before, where the champion's fit
+    was cross-fitted on it too. Where labels were merged or renamed since, the
+    champion's answers count as what they stand for by ``book``. ``audited`` are the text keys that chance chose and people
+    judged.
     """
-    limits, cache = limits_of(settings), settings.home.cache
+    limits = limits_of(settings)
     manifest = read_manifest(candidate)
     parity = manifest.parity.label_agreement_ratio if manifest.parity else 1.0
-    holdout = [example for example in snapshot.of_split("test") if example.origin == "base"]
+    holdout = holdout_of(snapshot)
     if champion is None:
         commonest = Counter(example.label for example in holdout).most_common(1)
         majority = commonest[0][1] / len(holdout) if commonest else 0.0
-        return decide_first(len(holdout), manifest.metrics.get("accuracy", 0.0), majority, parity, limits)
-    names = {name: name if book is None else book.now(name) or name for name in registry.manifest(champion).labels}
-    fresh = _new_corrections(snapshot, registry, champion, settings, names)
-    labels = LabelSet.of([*manifest.labels, *names.values()])
-    comparison = _Comparison(registry.path(champion), names, candidate, labels, cache)
-    return decide(
-        comparison.answers(holdout),
-        comparison.answers(fresh),
-        labels=list(labels),
-        parity_ratio=parity,
-        champion=champion,
-        limits=limits,
+        first = decide_first(len(holdout), manifest.metrics.get("accuracy", 0.0), majority, parity, limits)
+        return first.model_copy(update={"mode": settings.gate_mode})
+    looks = LookBook(registry, settings.home.snapshots).look(snapshot, champion)
+    names = _names(registry, champion, book)
+    before = best_before(registry, champion)
+    names_before = _names(registry, before, book) if before is not None else {}
+    labels = LabelSet.of([*manifest.labels, *names.values(), *names_before.values()])
+    comparison = _Comparison(registry.path(champion), names, candidate, labels, settings.home.cache)
+    after = OutOfFold.load(settings.home.cache, candidate)
+    before_it = OutOfFold.load(settings.home.cache, registry.path(champion))
+    fresh = fresh_examples(snapshot, registry, champion, settings, book)
+    asked = [row for row in fresh if row.split == "test" or row.text_key in after]
+    taught = {example.text_key for example in _snapshot_of(registry, champion, settings).training}
+    told = set(names.values())
+    old = [row for row in holdout if row.label in told]
+    said = [row for row in asked if row.label in told]
+    answers, calibration, honest = comparison.holdout(old)
+    # What chance drew stays a fair sample only without all texts that the champion was taught, rightly or wrongly.
+    recent = [row for row in said if row.text_key in audited and row.text_key not in taught]
+    earlier = [
+        row
+        for row in earlier_examples(snapshot, fresh, audited)
+        if row.label in told and (row.split == "test" or (row.text_key in before_it and row.text_key in after))
+    ]
+    drawn = comparison.fresh([*recent, *earlier], after, before_it)
+    evidence = Evidence(
+        holdout=answers,
+        recent=drawn.take(np.arange(len(recent))),
+        earlier=drawn.take(np.arange(len(recent), len(drawn.truth))),
+        corrections=comparison.fresh([row for row in said if row.text_key not in audited], after),
+        new=comparison.fresh([row for row in (*holdout, *asked) if row.label not in told], after),
+        before=(before, comparison.beside(registry.path(before), names_before).fresh(old)) if before is not None else None,
+        slices=slices_of(old),
+        looks=looks,
     )
+    folders = registry.path(champion), candidate
+    slowness = latency_ratio(*folders, [example.text for example in old])
+    make = Make(parity, calibration, honest, size_ratio(*folders), slowness)
+    decision = decide(evidence, make, labels=list(labels), champion=champion, limits=limits)
+    return decision.model_copy(update={"mode": settings.gate_mode})
+
+
+def _names(registry: Registry, version: str, book: LabelBook | None) -> dict[str, str]:
+    """Return what each label of a version is called by now."""
+    return {name: name if book is None else book.now(name) or name for name in registry.manifest(version).labels}
+
+
+def fresh_examples(
+    snapshot: Snapshot, registry: Registry, champion: str, settings: Settings, book: LabelBook | None = None
+) -> list[Example]:
+    """Return what people said of texts, as far as the champion has not learned it, nor was judged by it.
+
+    What is held out is never learned; it spoke for the champion, or against it, once, and does not speak again.
+    """
+    said = [example for example in snapshot.examples if example.origin != "base"]
+    if not said:
+        return []
+    before = _snapshot_of(registry, champion, settings)
+    known = {(example.text_key, (book.now(example.label) if book else None) or example.label) for example in before.examples}
+    return [example for example in said if (example.text_key, example.label) not in known]
+
+
+def earlier_examples(snapshot: Snapshot, fresh: Sequence[Example], audited: Set[str]) -> list[Example]:
+    """Return what chance drew and people judged, and the champion has learned: some of it, where that is very much.
+
+    Keys are hashes, so that the first in their order are any.
+    """
+    new = {example.text_key for example in fresh}
+    said = [row for row in snapshot.examples if row.origin != "base" and row.text_key in audited and row.text_key not in new]
+    return sorted(said, key=lambda row: row.text_key)[:_MOST_EARLIER]
+
+
+def _snapshot_of(registry: Registry, version: str, settings: Settings) -> Snapshot:
+    return Snapshot.load(settings.home.snapshots, registry.manifest(version).lineage.snapshot)
 
 
 @dataclass(frozen=True)
@@ -102,27 +161,53 @@ class _Comparison:
     labels: LabelSet
     cache: Path
 
-    def answers(self, examples: Sequence[Example]) -> Answers:
-        """Return the right labels, the champion's and the candidate's, as indices of ``labels``."""
-        known = [example for example in examples if example.label in self.labels]
-        truth = np.array([self.labels.index(example.label) for example in known], dtype=np.int64)
-        if not known:
+    def beside(self, folder: Path, names: Mapping[str, str]) -> _Comparison:
+        """Return the comparison of the candidate with another version in the champion's place."""
+        return replace(self, champion=folder, names=names)
+
+    def holdout(self, examples: Sequence[Example]) -> tuple[Answers, tuple[float, float] | None, Reliability | None]:
+        """Return the right labels, the champion's and the candidate's, as indices, and how honest both models' scores are."""
+        truth = self._truth(examples)
+        if not examples:
+            return Answers(truth, truth, truth), None, None
+        before = self._scores(self.champion, examples, self.names)
+        after = self._scores(self.candidate, examples, {})
+        answers = Answers(truth, before.argmax(axis=1), after.argmax(axis=1))
+        honest = Reliability(champion=reliability(before, truth), candidate=reliability(after, truth))
+        return answers, (calibration_error(before, truth), calibration_error(after, truth)), honest
+
+    def fresh(self, examples: Sequence[Example], after: OutOfFold = _NOTHING, before: OutOfFold = _NOTHING) -> Answers:
+        """Return the same of rows that are not held out, each model answering those it learned from as it would have without.
+
+        Rows whose labels neither of them knows are left out.
+        """
+        examples = [example for example in examples if example.label in self.labels]
+        truth = self._truth(examples)
+        if not examples:
             return Answers(truth, truth, truth)
-        texts = [example.text for example in known]
-        return Answers(truth, self._answers(self.champion, texts, self.names), self._answers(self.candidate, texts, {}))
+        old = self._out_of_fold(self._scores(self.champion, examples, self.names), examples, before, self.names)
+        new = self._out_of_fold(self._scores(self.candidate, examples, {}), examples, after, {})
+        return Answers(truth, old.argmax(axis=1), new.argmax(axis=1), likelihood_gains(truth, old, new))
 
-    def _answers(self, folder: Path, texts: Sequence[str], names: Mapping[str, str]) -> IntVector:
-        own = np.array([self.labels.index(names.get(name, name)) for name in read_manifest(folder).labels], dtype=np.int64)
-        answers: IntVector = own[scores_of(folder, texts, self.cache).argmax(axis=1)]
-        return answers
+    def _out_of_fold(
+        self, scores: FloatMatrix, examples: Sequence[Example], known: OutOfFold, names: Mapping[str, str]
+    ) -> FloatMatrix:
+        own = [self.labels.index(names.get(name, name)) for name in known.labels]
+        for place, example in enumerate(examples):
+            if example.split != "test" and example.text_key in known:
+                scores[place] = 0.0
+                np.add.at(scores[place], own, np.exp(known.scores[known.places[example.text_key]]))
+        return scores
 
+    def _truth(self, examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array([self.labels.index(example.label) for example in examples], dtype=np.int64)
 
-def _new_corrections(
-    snapshot: Snapshot, registry: Registry, champion: str, settings: Settings, names: Mapping[str, str]
-) -> list[Example]:
-    corrected = [example for example in snapshot.examples if example.origin == "correction"]
-    if not corrected:
-        return []
-    before = Snapshot.load(settings.home.snapshots, registry.manifest(champion).lineage.snapshot)
-    learned = {(example.text_key, names.get(example.label, example.label)) for example in before.training}
-    return [example for example in corrected if (example.text_key, example.label) not in learned]
+    def _scores(self, folder: Path, examples: Sequence[Example], names: Mapping[str, str]) -> FloatMatrix:
+        """Return probabilities (n, labels of both); labels the model does not know have none."""
+        own = [self.labels.index(names.get(name, name)) for name in read_manifest(folder).labels]
+        scores = scores_of(folder, [example.text for example in examples], self.cache)
+        found = np.zeros((len(examples), len(self.labels)), dtype=np.float32)
+        for column, place in enumerate(own):
+            # Labels that were merged since add up.
+            found[:, place] += scores[:, column]
+        return found

@@ -8,55 +8,88 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from core.errors import HoneError, StoreUnavailable
 from core.metrics import Metrics
-from core.schemas import now
+from core.priority import SHORT_WORK_NICENESS, give_way_as_session
+from core.process_metrics import ProcessMetrics, nvml
+from core.schemas import Outlook, RunSpeed, now
 from core.settings import Settings
 from core.telemetry import configure_logging
+from core.timetable import start_of_day
+from core.tracing import Tracing
 from feedback.erasing import finish_erasures
+from feedback.leases import LEARNER
 from feedback.store import Store
+from train.drift_watch import DriftWatcher
 from train.execute import Executor, Fit, FitJob
+from train.foresight import Situation, foresee
+from train.holding import Limits, Past, expected_s
+from train.orphans import give_up_orphans
 from train.planning import ReviewPlanner
+from train.run_gauges import show_run
+from train.run_traces import TellRun, tell_run, untold
 from train.triggers import Triggers
+from train.warm import WarmFit
 
 log = logging.getLogger("hone.learner")
 
-LEASE = "learner"
+LEASE = LEARNER
 _LEASE_S = 15.0
 _RENEW_S = 4.0
 _LOOK_EVERY_S = 0.5
 _PLAN_EVERY_S = 30.0
+_FORETELL_EVERY_S = 10.0
 
 
 class Learner:
     """Waits, claims, learns."""
 
-    def __init__(self, settings: Settings, store: Store, fit: Fit, metrics: Metrics) -> None:
-        self._store, self._fit = store, fit
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        fit: Fit,
+        metrics: Metrics,
+        expect: Callable[[RunSpeed], None] = lambda _speed: None,
+        tell: TellRun = untold,
+    ) -> None:
+        self._tell = tell
+        self._store, self._fit, self._expect, self._metrics = store, fit, expect, metrics
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._home, self._runs = settings.home, settings.home.runs
-        self._executor = Executor(settings, store, metrics)
-        self._triggers = Triggers(settings.learn_after_corrections, settings.learn_every_s)
+        self._settings, self._home = settings, settings.home
+        self._executor = Executor(settings, store, metrics, lambda: store.take_lease(LEASE, self._holder, _LEASE_S))
+        self._triggers = Triggers.of(settings)
+        self._limits = Limits.of(settings)
+        self._foretold: Outlook | None = None
         self._speed = settings.learn_speed
         self._planner = ReviewPlanner(settings, store)
+        self._drift = DriftWatcher(settings, store, metrics)
+        self._on_drift = settings.learn_on_drift
         self._plan_at = 0.0
         self._started_at = now()
         self._stopping = threading.Event()
         self._leads = False
+        self._run_id: str | None = None
 
     def run(self) -> None:
         """Work until :meth:`stop`; a store that is away is waited for."""
         keeper = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         keeper.start()
+        # Beside the runs, which may take hours: an alarm must not wait for the end of one.
+        watching = (self._stopping, lambda: self._leads)
+        watcher = threading.Thread(target=self._drift.run, args=watching, name="drift", daemon=True)
+        watcher.start()
         try:
             while not self._stopping.wait(_LOOK_EVERY_S):
                 try:
@@ -66,6 +99,7 @@ class Learner:
         finally:
             self._stopping.set()
             keeper.join(timeout=2.0)
+            watcher.join(timeout=2.0)
             self._give_up_lease()
 
     def stop(self) -> None:
@@ -82,8 +116,14 @@ class Learner:
         if run is None:
             self._fill_review()
             return False
+        self._run_id = run.run_id
         log.info("run started", extra={"run_id": run.run_id, "speed": run.speed, "trigger": run.trigger})
-        self._executor.execute(run, self._fit)
+        self._expect(run.speed)
+        try:
+            ended = self._executor.execute(run, self._fit)
+            self._tell(ended, self._executor.seconds)
+        finally:
+            self._run_id = None
         return True
 
     def _fill_review(self) -> None:
@@ -104,22 +144,37 @@ class Learner:
     def _take_lead(self) -> bool:
         self._leads = self._store.take_lease(LEASE, self._holder, _LEASE_S)
         if self._leads:
-            for run_id in self._store.fail_orphans("the learner that was at it died"):
-                log.warning("run failed: its learner died", extra={"run_id": run_id})
-                shutil.rmtree(self._runs / run_id, ignore_errors=True)
-            finish_erasures(self._store, self._home)
+            give_up_orphans(self._settings, self._store)
+            finish_erasures(self._store, self._settings)
         return self._leads
 
     def _start_what_is_due(self) -> None:
-        store = self._store
+        store, moment = self._store, now()
+        alarm = store.open_drift_alarm() if self._on_drift else None
+        last_run, new_corrections = store.last_run(), store.correction_count(store.corrections_seen())
         due = self._triggers.due(
-            new_corrections=store.correction_count(store.corrections_seen()),
-            last_run=store.last_run(),
-            started_at=self._started_at,
-            now=now(),
+            new_corrections=new_corrections, last_run=last_run, started_at=self._started_at, now=moment, alarm=alarm
         )
+        hold = None
         if due is not None:
-            store.create_run(self._speed, due.trigger, due.note)
+            past = Past(store.runs().runs, store.runs_since(start_of_day(moment, self._limits.zone)))
+            speed = self._limits.affordable(self._speed, past)
+            hold = self._limits.hold(past, moment, expected_s(speed, past))
+            if hold is None:
+                run = store.create_run(speed, due.trigger, due.note)
+                if alarm is not None:
+                    # Whatever was the reason, the run learns from all there is, so it answers the alarm as well.
+                    store.handle_drift_alarm(alarm.alarm_id, run.run_id, began=due.trigger == "drift")
+        situation = Situation(due, hold, last_run, new_corrections, self._started_at, moment)
+        self._foretell(foresee(self._triggers, situation))
+
+    def _foretell(self, outlook: Outlook) -> None:
+        """Tell everybody when learning goes on: when that changes, and now and then, which says that a learner lives."""
+        known = self._foretold
+        aged = known is None or outlook.at - known.at >= timedelta(seconds=_FORETELL_EVERY_S)
+        if known is None or aged or outlook.model_copy(update={"at": known.at}) != known:
+            self._store.set_outlook(outlook)
+            self._foretold = outlook
 
     def _keep_lease(self) -> None:
         while not self._stopping.wait(_RENEW_S):
@@ -127,9 +182,17 @@ class Learner:
                 continue
             try:
                 self._leads = self._store.take_lease(LEASE, self._holder, _LEASE_S)
+                self._show_progress()
             except StoreUnavailable:
                 # Others cannot take it either while the store is away.
                 continue
+
+    def _show_progress(self) -> None:
+        """Say in the metrics how the run at work fares."""
+        run_id = self._run_id
+        # Set while idle too: a reading from just before a run ended may come after its last word.
+        run = self._store.run(run_id) if run_id is not None else None
+        show_run(self._metrics, run if run and run.state == "running" else None)
 
     def _give_up_lease(self) -> None:
         try:
@@ -143,6 +206,7 @@ def main() -> None:
     settings = Settings()
     settings.home.prepare()
     configure_logging(settings.log_level)
+    give_way_as_session(min(settings.learn_nice, SHORT_WORK_NICENESS))
 
     def end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is the signal module's
         raise SystemExit(0)
@@ -151,21 +215,40 @@ def main() -> None:
     # The terminal sends Ctrl-C to the whole group; the stack decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = Store.of(settings)
-    learner = Learner(settings, store, _OnRay(settings.ray_address), Metrics())
+    metrics, fits = Metrics(), _Fits(settings)
+    tracing = Tracing.of(settings, "hone-learner")
+    tell = untold if tracing is None else partial(tell_run, tracing)
+    learner = Learner(settings, store, fits, metrics, fits.expect, tell)
     try:
-        learner.run()
+        with ProcessMetrics(metrics, "learner", nvml()).kept():
+            learner.run()
     finally:
+        fits.close()
         store.close()
+        if tracing is not None:
+            tracing.close()
 
 
-class _OnRay:
-    """A fit that connects to Ray at its first job, so that an idle learner costs little."""
+class _Fits:
+    """Fits heads in a warm process beside this one, and encoders as Ray Train jobs; an idle learner has neither."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, settings: Settings) -> None:
+        self._address = settings.ray_address
+        self._heads = WarmFit(min(settings.learn_nice, SHORT_WORK_NICENESS))
         self._connected = False
 
+    def expect(self, speed: RunSpeed) -> None:
+        """Make ready for a job of this speed, while its snapshot is being made."""
+        if speed != "full":
+            self._heads.start()
+
+    def close(self) -> None:
+        """End the process for heads."""
+        self._heads.close()
+
     def __call__(self, job: FitJob) -> Path:
+        if job.request.speed == "head":
+            return self._heads(job)
         import ray
 
         from train.job import RayFit

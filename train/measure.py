@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from core.gate import Bin
+
 FloatMatrix = NDArray[np.float32]
 IntVector = NDArray[np.int64]
-_BINS = 15
+BINS = 15
 
 
 class ClassReport(BaseModel):
@@ -44,14 +46,23 @@ def log_loss(scores: FloatMatrix, labels: IntVector) -> float:
 
 def calibration_error(scores: FloatMatrix, labels: IntVector) -> float:
     """Return the expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
+    bins = reliability(scores, labels)
+    return sum(found.rows * abs(found.right_ratio - found.confidence) for found in bins) / len(labels) if bins else 0.0
+
+
+def reliability(scores: FloatMatrix, labels: IntVector) -> list[Bin]:
+    """Return the 15 bins of equal width that hold rows, the least confident first."""
+    if not len(labels):
+        return []
     confidence = scores.max(axis=1)
     right = scores.argmax(axis=1) == labels
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    error = 0.0
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    found = []
     for index in np.unique(bins):
         inside = bins == index
-        error += float(inside.mean()) * abs(float(right[inside].mean()) - float(confidence[inside].mean()))
-    return error
+        mean, kept = float(confidence[inside].mean()), float(right[inside].mean())
+        found.append(Bin(rows=int(inside.sum()), confidence=mean, right_ratio=kept))
+    return found
 
 
 def by_class(answers: IntVector, labels: IntVector, names: list[str]) -> list[ClassReport]:

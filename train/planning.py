@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle import read_manifest
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings
 from core.text import clean
 from feedback.accuracy import is_drawn
@@ -34,7 +34,7 @@ class ReviewPlanner:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
-        self._registry = Registry(settings.home.registry)
+        self._registry = registry_of(settings)
         self._drawn_until: datetime | None = None
         self._screened_up_to = 0
 

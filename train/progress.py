@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from core.errors import RunCancelled
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How training goes: the loss of the batch at hand, which step of how many that was, and how fast."""
+
+    loss: float
+    examples_per_s: float
+    step: int
+    steps: int
+
+
+def pace_of(metrics: Mapping[str, float]) -> Pace | None:
+    """Return the pace that a run's record tells, None where no encoder is trained."""
+    try:
+        return Pace(metrics["loss"], metrics["examples_per_s"], int(metrics["step"]), int(metrics["steps"]))
+    except KeyError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -15,8 +33,7 @@ class Progress:
 
     stage: str
     ratio: float
-    loss: float | None = None
-    examples_per_s: float | None = None
+    pace: Pace | None = None
     remaining_s: float | None = None
 
 
@@ -41,18 +58,25 @@ class Stages:
     """Turns progress within a stage into progress of the whole.
 
     Each stage has a weight, its rough share of the time; ``cancelled`` is asked at every report. The ratio of the whole never
-    falls: a stage that comes again, such as the last refit of a head, starts where the whole stands.
+    falls: a stage that comes again, such as the last refit of a head, starts where the whole stands. Where there is more to the
+    whole than these stages, ``share`` is their part of it, from where to where of 0 to 1; the remaining time is theirs.
     """
 
-    def __init__(self, weights: dict[str, float], report: Report, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._weights = weights
+    def __init__(
+        self,
+        weights: dict[str, float],
+        report: Report,
+        cancelled: Callable[[], bool] = lambda: False,
+        share: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self._weights, self._share = weights, share
         self._report = report
         self._cancelled = cancelled
         self._total = sum(weights.values())
         self._began = time.monotonic()
         self._done = 0.0
 
-    def at(self, stage: str, ratio: float = 0.0, *, loss: float | None = None, examples_per_s: float | None = None) -> None:
+    def at(self, stage: str, ratio: float = 0.0, *, pace: Pace | None = None) -> None:
         """Report that ``ratio`` of ``stage`` is done.
 
         Raises:
@@ -69,7 +93,8 @@ class Stages:
         elapsed_s = time.monotonic() - self._began
         # Below a few percent the extrapolation is noise.
         remaining_s = elapsed_s * (1.0 - done) / done if done > 0.05 else None
-        self._report(Progress(stage, done, loss, examples_per_s, remaining_s))
+        start, end = self._share
+        self._report(Progress(stage, start + (end - start) * done, pace, remaining_s))
 
 
 def silent(_: Progress) -> None:

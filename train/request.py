@@ -6,9 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from core.finetuning import FinetuneSettings, Precision
 from core.settings import Speed
 
+__all__ = [
+    "STAGES",
+    "CheckpointPlace",
+    "Ensemble",
+    "FinetuneSettings",
+    "FitRequest",
+    "How",
+    "Parent",
+    "Precision",
+    "Wanted",
+    "Workplace",
+]
+
 Wanted = Literal["auto", "encoder", "ngrams", "both"]
+How = Literal["soup", "greedy", "distill"]
 
 # Rough shares of the time, for the progress bar alone.
 STAGES: dict[Speed, dict[str, float]] = {
@@ -18,34 +33,36 @@ STAGES: dict[Speed, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
-    """Learning rates and lengths; see docs/results.md for what they reached.
+class Ensemble:
+    """Versions that one is made of, and how.
 
-    With ``budget_s`` above 0 training ends after that many seconds, the learning rate falling to zero on the way: a model in
-    time rather than the same model every time.
+    ``soup`` averages their weights, ``greedy`` those of the members that help on validation rows, ``distill`` teaches one of
+    them what all say together: ``weight`` is what their answers count beside the labels, ``temperature`` makes them softer.
     """
 
-    epochs: int = 3
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    warmup_ratio: float = 0.1
-    batch_texts: int = 32
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
-    patience_epochs: int = 1
-    budget_s: float = 0.0
-    seed: int = 0
+    how: How
+    members: tuple[str, ...]
+    weight: float = 0.7
+    temperature: float = 2.0
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What to fit. ``base`` is a folder or hub id, None for the parent's encoder or, without a parent, the bundled one."""
+    """What to fit. ``base`` is a folder or hub id, None for the parent's encoder or, without a parent, the bundled one.
+
+    ``cross_fit`` are the text keys of rows of which the gate wants to know what the fit would say had it not learned from them.
+    """
 
     speed: Speed = "head"
     features: Wanted = "auto"
     base: str | None = None
     seed: int = 0
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    cross_fit: tuple[str, ...] = ()
+    # How the parent's encoder was made smaller, as train.recipes writes it; for the lineage.
+    compression: str | None = None
+    # What an ensemble was made of; for the lineage, too.
+    ensemble: Ensemble | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,25 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class CheckpointPlace:
+    """Where the state of a fine-tuning is written, how often, and which earlier one it goes on from.
+
+    ``path`` is the file of this run. ``every_s`` is the least time between two writings, 0 for only when the run is stopped.
+    ``resume`` is the file of the run that is continued, None for a run from the start.
+    """
+
+    path: Path
+    every_s: float = 120.0
+    resume: Path | None = None
+
+
+@dataclass(frozen=True)
 class Workplace:
-    """Folders of a fit: ``cache`` outlives it, ``staging`` receives the bundle; both on the disk of the registry."""
+    """Folders of a fit: ``cache`` outlives it, ``staging`` receives the bundle; both on the disk of the registry.
+
+    Without ``checkpoint`` a fit that is stopped cannot be resumed.
+    """
 
     cache: Path
     staging: Path
+    checkpoint: CheckpointPlace | None = None

@@ -32,6 +32,7 @@ class Rows:
     test: NDArray[np.int64]
     corrected: NDArray[np.int64]
     names: LabelSet
+    keys: list[str]
 
     @classmethod
     def of(cls, examples: Sequence[Example], names: LabelSet, settings: TextSettings) -> Rows:
@@ -49,6 +50,7 @@ class Rows:
             test=np.flatnonzero((splits == "test") & base),
             corrected=np.flatnonzero((splits != "test") & corrected),
             names=names,
+            keys=[example.text_key for example in known],
         )
 
     @property

@@ -12,13 +12,17 @@ from pydantic import BaseModel, Field
 
 from core.bundle import Features
 from core.classifier import Head, softmax
-from train.head import FeatureRows, fit_head, fit_temperature, logits
+from train.head import TOLERANCE, FeatureRows, fit_head, fit_temperature, logits
 from train.measure import log_loss
 from train.request import Wanted
 
 FloatMatrix = NDArray[np.float32]
 IntVector = NDArray[np.int64]
 
+# On BANKING77 a head fitted so far had 93.93% where one fitted to 10⁻⁸ had 94.09%, for a third of the steps.
+_JUDGED_TOLERANCE = 1e-4
+# The option with a trained encoder alone; those with n-grams beside it begin like it.
+FULL = "full"
 # How much the n-gram head's logits count beside a fine-tuned encoder's. Adding log-probabilities of two linear heads is adding
 # their logits up to a constant per row, so the combination is again one linear layer over both features.
 COMBINATION_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
@@ -72,7 +76,12 @@ class HeadRows:
     classes: int
 
     def fit(
-        self, kind: Features, places: IntVector, start: Head | None = None, on_step: Callable[[], None] = lambda: None
+        self,
+        kind: Features,
+        places: IntVector,
+        start: Head | None = None,
+        on_step: Callable[[], None] = lambda: None,
+        tolerance: float = TOLERANCE,
     ) -> Head:
         """Return a head of one kind of features fitted on the rows at ``places``."""
         rows = self.kind(kind).take(places)
@@ -83,6 +92,7 @@ class HeadRows:
             weights=self.weights[places],
             start=start,
             on_step=lambda *_: on_step(),
+            tolerance=tolerance,
         )
 
     def kind(self, kind: Features) -> FeatureRows:
@@ -105,14 +115,16 @@ def judge(rows: HeadRows, name: str, kind: Features, head: Head, fit_s: float, n
 def fit_option(rows: HeadRows, name: str, kind: Features, on_step: Callable[[], None] = lambda: None) -> Option:
     """Return a linear head of one kind of features, fitted on the training part and judged on the validation part."""
     began = time.monotonic()
-    head = rows.fit(kind, rows.train, on_step=on_step)
+    # Judged only, and then fitted on to the end with the validation rows, where there are any.
+    tolerance = _JUDGED_TOLERANCE if len(rows.validation) else TOLERANCE
+    head = rows.fit(kind, rows.train, on_step=on_step, tolerance=tolerance)
     return judge(rows, name, kind, head, time.monotonic() - began)
 
 
 def combine(rows: HeadRows, encoder: Head, ngrams: Head, fit_s: float) -> list[Option]:
     """Return the fine-tuned encoder's head with the n-gram head added at each of ``COMBINATION_WEIGHTS``."""
     return [
-        judge(rows, f"full + {weight:g} · ngrams", "both", add_heads(encoder, ngrams, weight), fit_s, weight)
+        judge(rows, f"{FULL} + {weight:g} · ngrams", "both", add_heads(encoder, ngrams, weight), fit_s, weight)
         for weight in COMBINATION_WEIGHTS
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from pydantic import BaseModel
 
 from core.bundle import Parity, Vocabulary
 from core.gate import GateDecision
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings, Speed
 from core.text import TextSettings
-from feedback.examples import save_examples
+from feedback.examples import Example, save_examples
 from feedback.snapshot import BaseDataset, build_snapshot
 from train.cleaning import DataReport, to_examples
 from train.fit import fit
@@ -24,6 +25,7 @@ from train.progress import Report, Stages, silent
 from train.reading import read_table
 from train.request import STAGES, FinetuneSettings, FitRequest, Wanted, Workplace
 from train.select import OptionReport
+from train.weighing import weighed
 
 SAMPLE = Path(__file__).parent / "data" / "reviews.csv"
 
@@ -41,6 +43,20 @@ class TeachRequest:
     seed: int = 0
     promote: bool = True
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    # How base rows are weighed; see train.weighing.
+    balance: float = 0.0
+    reweigh: str | None = None
+
+    def weigh(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the examples with the weights that were asked for."""
+        if not self.balance and self.reweigh is None:
+            return list(examples)
+        return weighed(examples, balance=self.balance, reweigh=self.reweigh)
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """The columns that have to stay with the examples."""
+        return () if self.reweigh is None else (self.reweigh,)
 
 
 # The default classifier: fine-tuned on the sample within the time a newcomer waits. Small batches give more steps in it.
@@ -64,7 +80,7 @@ class TeachReport(BaseModel):
 
 
 def teach(settings: Settings, request: TeachRequest, progress: Report = silent) -> TeachReport:
-    """Train on a file, ask the gate, register, and promote if the gate agrees; return what happened.
+    """Train on a file, ask the gate, register, and promote if the gate agrees and nobody has to sign; return what happened.
 
     Raises:
         DataError: when the file is refused.
@@ -73,10 +89,11 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
     home = settings.home
     home.prepare()
     table = read_table(request.data or SAMPLE, text_column=request.text_column, label_column=request.label_column)
-    examples, data = to_examples(table, TextSettings.model_validate({}))
+    examples, data = to_examples(table, TextSettings.model_validate({}), metadata=request.metadata)
+    examples = request.weigh(examples)
     dataset = BaseDataset.of(examples)
     snapshot = build_snapshot(examples, [], dataset.labels, settings.correction_weight)
-    registry = Registry(home.registry)
+    registry = registry_of(settings)
     staging = Path(tempfile.mkdtemp(dir=home.runs, prefix="teach-"))
     try:
         fitted = fit(
@@ -86,13 +103,14 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
             Workplace(home.cache, staging),
             Stages(STAGES[request.speed], progress),
         )
+        # Kept before it is judged by: looks at a holdout are counted by what it shares with those of earlier.
+        snapshot.save(home.snapshots)
         decision = judge_candidate(fitted.folder, registry.aliases().champion, registry, snapshot, settings)
         save_examples(home.datasets, examples)
-        snapshot.save(home.snapshots)
         version = registry.register(fitted.folder, decision, by="train", why=f"taught from {data.source}")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    promoted = request.promote and decision.promote
+    promoted = request.promote and decision.promote and not decision.waits
     if promoted:
         registry.promote(version, by="gate", why=decision.summary)
     return _report(version, fitted, decision, data, promoted=promoted)

@@ -15,13 +15,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 LocalOption = Annotated[bool, typer.Option("--local", help="Do not ask the service; work on the state folder itself.")]
 
 
-def load_settings(home: Path | None = None, port: int | None = None) -> Settings:
+def load_settings(home: Path | None = None, port: int | None = None, name: str | None = None) -> Settings:
     """Return the settings from the environment, with what was given on the command line in their place.
 
     Raises:
         typer.BadParameter: naming every variable whose value cannot be used.
     """
-    given = {name: value for name, value in {"HONE_HOME": home, "port": port}.items() if value is not None}
+    given = {field: value for field, value in {"HONE_HOME": home, "port": port, "name": name}.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type] # the plugin cannot see through the dictionary
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from deploy.cli.context import JsonOption, settings_of
 from deploy.cli.show import out, percent, say, show_json, show_table
 
+# A learner speaks at least every 10 s while it is idle, and every few while it learns.
+_SILENT_S = 60.0
 _COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
@@ -73,10 +76,23 @@ def _status_rows(found: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "store", "answers" if found["store_up"] else "away"
     yield "corrections", found["corrections"]
     yield "confirmations", found["confirmations"]
+    if memory := found.get("memory"):
+        yield "memory", f"{memory['answers']} texts answered from it, {memory['learned']} learned since"
     for item in found.get("live_accuracy", []):
         judged = item["right"] + item["wrong"]
         yield f"live accuracy {item['version']}", f"{percent(item['accuracy'])} of {judged} answers people judged"
+    if found.get("outlook"):
+        yield "next run", next_run(found["outlook"])
     run = found["last_run"]
     if run:
         outcome = run["version"] or run["error"] or run["stage"]
-        yield "last run", ", ".join(str(part) for part in (run["run_id"], run["speed"], run["state"], outcome) if part)
+        speed = run["speed"] if run.get("chosen") in (None, run["speed"]) else f"{run['speed']}: {run['chosen']}"
+        yield "last run", ", ".join(str(part) for part in (run["run_id"], speed, run["state"], outcome) if part)
+
+
+def next_run(outlook: dict[str, Any]) -> str:
+    """Return when the learner learns next in words; one that has not been heard of for a while is named."""
+    silent_s = (datetime.now(UTC) - datetime.fromisoformat(outlook["at"])).total_seconds()
+    if silent_s > _SILENT_S:
+        return f"no learner is at work (last heard of {outlook['at']:.19} UTC)"
+    return str(outlook["why"])

@@ -64,13 +64,14 @@ def annotators(context: typer.Context, as_json: JsonOption = False) -> None:
 def accuracy(context: typer.Context, as_json: JsonOption = False) -> None:
     """Estimate how often each version is right on live traffic, from the predictions that chance put up for review.
 
-    Corrections alone would not do: people look at what is wrong.
+    Corrections alone would not do: people look at what is wrong. What they give is shown beside it, and what confidences alone
+    let one guess of the newest window.
 
     \b
     Examples:
       hone accuracy
     """
-    from feedback.annotators import live_accuracy_of
+    from feedback.live_accuracy import live_accuracy_of
 
     with open_store(settings_of(context)) as store:
         found = live_accuracy_of(store)
@@ -78,10 +79,24 @@ def accuracy(context: typer.Context, as_json: JsonOption = False) -> None:
         show_json(found.model_dump(mode="json"))
         return
     rows = [
-        [item.version, percent(item.accuracy), f"{percent(item.low)} to {percent(item.high)}", item.judged, item.waiting]
+        [
+            item.version,
+            percent(item.accuracy),
+            f"{percent(item.low)} to {percent(item.high)}",
+            item.judged,
+            item.waiting,
+            None if item.naive is None else percent(item.naive.accuracy),
+            None if item.estimated is None else percent(item.estimated.accuracy),
+        ]
         for item in found.versions
     ]
-    show_table(["version", "accuracy", "95% interval", "judged", "waiting"], rows)
+    show_table(["version", "accuracy", "95% interval", "judged", "waiting", "by corrections", "without labels"], rows)
+    for item in found.versions[:1]:
+        by_label: list[list[Any]] = [
+            [one.label, percent(one.accuracy), f"{percent(one.low)} to {percent(one.high)}", one.judged] for one in item.classes
+        ]
+        if by_label:
+            show_table([f"label, {item.version}", "accuracy", "95% interval", "judged"], by_label)
 
 
 @quarantine.command("list")

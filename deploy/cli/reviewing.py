@@ -62,6 +62,8 @@ def _converse(settings: Settings, store: Store, annotator: str, limit: int) -> N
             break
         item = items[0]
         say(f"\n{item.text}")
+        for reason in item.reasons:
+            say(f"  doubted: {reason.why}")
         guess = f"; the model says {item.predicted_label}" if item.predicted_label else ""
         said = typer.prompt(f"[{_WHY[item.stratum]}{guess}] label, s, u or q").strip()
         if said == "q":

@@ -12,7 +12,30 @@ import typer
 from typer.core import TyperGroup
 
 from core.errors import HoneError
-from deploy.cli import answering, corrections, health, keys, labels, models, privacy, quality, reviewing, teaching, up
+from deploy.cli import (
+    answering,
+    backups,
+    clusters,
+    compressing,
+    corrections,
+    data,
+    drift,
+    ensembling,
+    evaluating,
+    health,
+    keys,
+    labels,
+    learning,
+    migrating,
+    models,
+    privacy,
+    quality,
+    reviewing,
+    simulating,
+    teaching,
+    up,
+    watching,
+)
 from deploy.cli.context import load_settings
 from deploy.cli.show import fail
 
@@ -60,30 +83,43 @@ def root(
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="Port of the service, in place of HONE_PORT.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Which of several classifiers, in place of HONE_NAME.")
+    ] = None,
 ) -> None:
     """Read the settings once, for whatever command follows."""
-    context.obj = load_settings(home, port)
+    context.obj = load_settings(home, port, name)
 
 
 app.command()(up.up)
 app.command()(teaching.train)
 app.command()(answering.predict)
-app.command()(teaching.evaluate)
+app.command()(evaluating.evaluate)
+app.command()(compressing.compress)
+app.command()(ensembling.ensemble)
 app.command()(answering.correct)
-app.command()(teaching.learn)
+app.command()(learning.learn)
+app.command()(simulating.simulate)
 app.command()(reviewing.review)
 app.command()(quality.annotators)
 app.command()(quality.accuracy)
+app.command()(drift.drift)
 app.command()(quality.audit)
 app.add_typer(quality.quarantine, name="quarantine")
 app.add_typer(corrections.app, name="corrections")
+app.add_typer(data.app, name="data")
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
+app.add_typer(clusters.app, name="cluster")
 app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(privacy.trail_app, name="trail")
+app.command()(backups.backup)
+app.command()(backups.restore)
+app.command()(migrating.migrate)
 app.command()(health.status)
 app.command()(health.doctor)
+app.command()(watching.rules)
 
 
 def main(command: Callable[[], object] = app) -> None:

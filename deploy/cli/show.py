@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,35 +19,51 @@ if TYPE_CHECKING:
     from core.gate import GateDecision
     from train.progress import Progress
 
+# Control characters but newline and tab, and what turns the direction of writing: texts come from strangers.
+_COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def plain(text: str) -> str:
+    """Return ``text`` as a terminal shows it: markup is not obeyed, and what would command the terminal is written out.
+
+    >>> plain("[bold]\\x1b]0;title")
+    '\\\\[bold]\\\\x1b]0;title'
+    """
+    return escape(_COMMANDING.sub(lambda found: repr(found[0])[1:-1], text))
+
+
 def fail(sentence: str) -> None:
     """Say on standard error what went wrong; the caller sets the exit code."""
-    err.print(f"[bold red]hone:[/] {escape(sentence)}", soft_wrap=True)
+    err.print(f"[bold red]hone:[/] {plain(sentence)}", soft_wrap=True)
 
 
 def note(sentence: str) -> None:
     """Say something on standard error, so that standard output stays what was asked for."""
-    err.print(f"[dim]{escape(sentence)}[/]", soft_wrap=True)
+    err.print(f"[dim]{plain(sentence)}[/]", soft_wrap=True)
 
 
 def say(sentence: str) -> None:
     """Say something on standard output."""
-    out.print(escape(sentence), soft_wrap=True)
+    out.print(plain(sentence), soft_wrap=True)
 
 
 def show_json(value: object) -> None:
     """Print one JSON value on one line, for machines."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    # JSON itself writes out only some of them.
+    typer.echo(_COMMANDING.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print rows under columns; what looks like markup in a cell is shown as it is."""
-    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        *columns, title=plain(title) if title else None, title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
     for row in rows:
-        table.add_row(*(escape("–" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(plain("–" if cell is None else str(cell)) for cell in row))
     out.print(table)
 
 
@@ -96,10 +113,9 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
 def facts(progress: Progress) -> str:
     """Return what is known of a moment of a run, for the end of its progress line."""
     parts = []
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.3f}")
-    if progress.examples_per_s is not None:
-        parts.append(f"{progress.examples_per_s:.0f} examples/s")
+    pace = progress.pace
+    if pace is not None:
+        parts += [f"step {pace.step}/{pace.steps}", f"loss {pace.loss:.3f}", f"{pace.examples_per_s:.0f} examples/s"]
     if progress.remaining_s is not None:
         parts.append(f"{progress.remaining_s:.0f} s left")
     return ", ".join(parts)

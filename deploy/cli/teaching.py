@@ -1,26 +1,21 @@
-"""`hone train`, `hone evaluate` and `hone learn`."""
+"""`hone train`."""
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.schemas import LIVE_STATES
+from core.finetuning import finetuning
 from core.settings import Settings
-from deploy.cli.context import JsonOption, LocalOption, settings_of
-from deploy.cli.show import note, percent, progress_bar, say, show_decision, show_json, show_table
+from deploy.cli.context import JsonOption, settings_of
+from deploy.cli.finetuning import LoraOption, PresetOption, SetOption, wish_of
+from deploy.cli.show import percent, progress_bar, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
-    from deploy.clients import Client
-    from train.evaluate import EvaluationReport
-    from train.teach import TeachReport
-
-_LOOK_EVERY_S = 0.3
-_SHOWN_CLASSES = 10
+    from train.teach import TeachReport, TeachRequest
 
 
 class SpeedName(StrEnum):
@@ -37,24 +32,6 @@ class FeatureName(StrEnum):
     encoder = "encoder"
     ngrams = "ngrams"
     both = "both"
-
-
-class SplitName(StrEnum):
-    """Which rows are meant."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
-    all = "all"
-
-
-class EngineName(StrEnum):
-    """What computes the embeddings."""
-
-    serving = "serving"
-    fp32 = "fp32"
-    int8 = "int8"
-    torch = "torch"
 
 
 SpeedOption = Annotated[
@@ -85,8 +62,20 @@ def train(
     features: Annotated[
         FeatureName, typer.Option("--features", help="auto tries all three and keeps the best on validation rows.")
     ] = FeatureName.auto,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed and data give the same model.")] = 0,
+    preset: PresetOption = None,
+    changes: SetOption = None,
+    lora: LoraOption = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed and data give the same model.")] = 0,
     promote: Annotated[bool, typer.Option(help="Let it serve at once, if the gate allows.")] = True,
+    balance: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Weigh rare labels up: 0 not at all, 1 until all labels count alike.")
+    ] = 0.0,
+    reweigh: Annotated[
+        str | None, typer.Option("--reweigh", metavar="COLUMN", help="Weigh labels alike in each group that this column names.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", min=2, max=50, help="Cross-validate in so many folds instead; registers nothing.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Teach a new classifier from labelled texts, and register it as the next version.
@@ -97,14 +86,19 @@ def train(
     \b
     Examples:
       hone train --data reviews.csv
-      hone train --data tickets.parquet --label-column intent --speed full
+      hone train --data tickets.parquet --label-column intent --speed full --preset thorough
+      hone train --data reviews.csv --speed full --set epochs=5 --set layer_decay=0.9
       hone train --data reviews.csv --no-promote --json > report.json
+      hone train --data tickets.parquet --speed full --base Qwen/Qwen3-0.6B --lora
+      hone train --data reviews.csv --folds 5
+      hone train --data applications.csv --balance 0.5 --reweigh region
     """
     from deploy.stack.preflight import teaching
     from train.teach import TeachRequest, teach
 
     settings = settings_of(context)
     settings.home.prepare()
+    wish = wish_of(speed.value, preset, changes, lora=lora)
     request = TeachRequest(
         data=data,
         text_column=text_column,
@@ -114,7 +108,13 @@ def train(
         features=features.value,
         seed=seed,
         promote=promote,
+        finetune=finetuning(wish.preset or "balanced", {"seed": seed, **wish.changes}),
+        balance=balance,
+        reweigh=reweigh,
     )
+    if folds is not None:
+        _cross_validate(settings, request, folds, as_json=as_json)
+        return
     with teaching(settings.home), progress_bar("training") as progress:
         report = teach(settings, request, progress)
     if as_json:
@@ -123,82 +123,24 @@ def train(
         show_report(report)
 
 
-def evaluate(
-    context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Labelled texts, in any format that train reads.")],
-    version: Annotated[str, typer.Option("--version", help="A version, or champion, previous, challenger.")] = "champion",
-    split: Annotated[
-        SplitName | None, typer.Option("--split", help="Rows to use; absent: test where the file names splits, else all.")
-    ] = None,
-    engine: Annotated[EngineName, typer.Option("--engine", help="What answers; serving is what the service runs.")] = (
-        EngineName.serving
-    ),
-    compare_with: Annotated[
-        EngineName | None, typer.Option("--compare-with", help="Also count the rows that this engine labels alike.")
-    ] = None,
-    text_column: TextColumnOption = None,
-    label_column: LabelColumnOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a version on labelled texts: accuracy, macro F1, calibration, and each class.
+def _cross_validate(settings: Settings, request: TeachRequest, folds: int, *, as_json: bool) -> None:
+    from train.folds import cross_validate
 
-    Only rows the version was not trained on say anything about it: use the test split, or a file it never saw.
-
-    \b
-    Examples:
-      hone evaluate heldout.csv
-      hone evaluate data.parquet --version v3 --json
-      hone evaluate data.parquet --compare-with torch
-    """
-    from core.registry import Registry
-    from train.evaluate import evaluate_file
-
-    settings = settings_of(context)
-    settings.home.prepare()
-    registry = Registry(settings.home.registry)
-    name = registry.resolve(version)
-    report = evaluate_file(
-        registry.path(name),
-        data,
-        split=split.value if split else None,
-        engine=engine.value,
-        compare_with=compare_with.value if compare_with else None,
-        text_column=text_column,
-        label_column=label_column,
-    )
+    with progress_bar("cross-validating") as progress:
+        report = cross_validate(settings, request, folds, progress)
     if as_json:
-        show_json({"version": name, **report.model_dump(mode="json")})
-    else:
-        _show_evaluation(name, report)
-
-
-def learn(
-    context: typer.Context,
-    speed: SpeedOption = SpeedName.head,
-    why: Annotated[str | None, typer.Option("--note", help="Why; kept with the run.")] = None,
-    as_json: JsonOption = False,
-    local: LocalOption = False,
-) -> None:
-    """Have it learn now from the corrections so far, and wait for the outcome.
-
-    The run trains beside the service, never in it; what the gate refuses never serves. Ctrl-C stops watching, not the run.
-
-    \b
-    Examples:
-      hone learn
-      hone learn --speed full --note "after the weekend's corrections"
-    """
-    from deploy.client import ServiceClient
-
-    settings = settings_of(context)
-    client = ServiceClient(settings)
-    run = _follow(client, speed, why) if not local and client.alive() else _learn_here(settings, speed)
-    if as_json:
-        show_json(run)
-    else:
-        _show_run(run)
-    if run["state"] != "succeeded":
-        raise typer.Exit(1)
+        show_json(report.model_dump(mode="json"))
+        return
+    rows: list[list[object]] = [
+        [number, fold.rows, percent(fold.metrics["accuracy"]), fold.chosen, percent(fold.floor_accuracy), f"{fold.fit_s:.1f} s"]
+        for number, fold in enumerate(report.folds, start=1)
+    ]
+    show_table(["fold", "rows", "accuracy", "chosen", "floor on validation", "fitted in"], rows)
+    spreads = [
+        [name, f"{of.mean:.4f}", f"{of.deviation:.4f}", f"{of.low:.4f} to {of.high:.4f}"] for name, of in report.metrics.items()
+    ]
+    show_table(["metric", "mean", "deviation between folds", "range"], spreads)
+    say(f"{report.source}: {len(report.folds)} folds of the rows outside the test part; nothing was registered")
 
 
 def show_report(report: TeachReport) -> None:
@@ -218,48 +160,8 @@ def show_report(report: TeachReport) -> None:
     ]
     show_table(["features", "accuracy on validation", "fitted in", ""], options)
     show_decision(report.decision)
-    fate = "it is the champion now" if report.promoted else "it was not promoted"
+    waits = f"it waits for a signature: hone models approve {report.version}"
+    fate = "it is the champion now" if report.promoted else waits if report.decision.waits else "it was not promoted"
     total_s = sum(report.seconds.values())
     accuracy = percent(report.metrics.get("accuracy"))
     say(f"{report.version}: accuracy {accuracy} on the test rows, after {total_s:.0f} s; {fate}")
-
-
-def _show_evaluation(version: str, report: EvaluationReport) -> None:
-    unknown = f", {report.unknown_labels} more have labels it does not know" if report.unknown_labels else ""
-    say(f"{version} on {report.rows} rows of {report.source}, split {report.split}{unknown}; {report.texts_per_s:.0f} texts/s")
-    show_table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in report.metrics.items()])
-    if report.agreement_ratio is not None:
-        say(f"labels as {report.compared_with} gives them: {report.agreement_ratio * 100:.2f} %")
-    worst = sorted(report.classes, key=lambda item: item.f1)[:_SHOWN_CLASSES]
-    rows = [[item.label, item.rows, percent(item.precision), percent(item.recall), percent(item.f1)] for item in worst]
-    title = None if len(worst) == len(report.classes) else f"the {len(worst)} weakest of {len(report.classes)} classes"
-    show_table(["label", "rows", "precision", "recall", "F1"], rows, title=title)
-
-
-def _follow(client: Client, speed: SpeedName, note: str | None) -> dict[str, Any]:
-    """Start a run, draw its progress until it ends, and return it."""
-    from train.progress import Progress
-
-    run = client.start_run(speed.value, note)
-    with progress_bar("learning") as draw:
-        while run.state in LIVE_STATES:
-            draw(Progress(run.stage or run.state, run.progress_ratio, remaining_s=run.remaining_s))
-            time.sleep(_LOOK_EVERY_S)
-            run = client.run(run.run_id)
-    return run.model_dump(mode="json")
-
-
-def _learn_here(settings: Settings, speed: SpeedName) -> dict[str, Any]:
-    from train.learn import learn_once
-
-    with progress_bar("learning") as draw:
-        return dict(learn_once(settings, speed=speed.value, progress=draw).model_dump(mode="json"))
-
-
-def _show_run(run: dict[str, Any]) -> None:
-    if run["state"] != "succeeded":
-        note(f"run {run['run_id']} {run['state']}: {run['error'] or 'no reason was given'}")
-        return
-    fate = "and serves" if run["promoted"] else "and was not promoted; see hone models show " + str(run["version"])
-    say(f"run {run['run_id']} made {run['version']} {fate}")
-    show_table(["metric", "value"], [[name, f"{value:.4g}"] for name, value in sorted(run["metrics"].items())])

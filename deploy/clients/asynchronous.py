@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import httpx
 
 from core.errors import InputError
+from core.finetuning import Preset
 from core.label_bodies import NewLabels
-from core.schemas import LIVE_STATES, CorrectionAnswer, CorrectionsAnswer, PredictionAnswer, RunAnswer
+from core.schemas import LIVE_STATES, CorrectionAnswer, CorrectionsAnswer, PredictionAnswer, RunAnswer, RunSpeed
 from deploy.clients import calls
 from deploy.clients.answers import conclude
 from deploy.clients.asynchronous_corrections import AsynchronousCorrections
 from deploy.clients.calls import Answer, Call, CorrectionFields, PredictOptions
 from deploy.clients.connection import DEFAULT_URL, LOOK_EVERY_S, LOOK_TIMEOUT_S, Connection
 from deploy.clients.retrying import retry_after_s, worth_repeating
-from serve.answers import AliasesAnswer, ModelAnswer, ModelSummary, StatusAnswer
+from serve.answers import AliasesAnswer, ApprovalAnswer, ModelAnswer, ModelSummary, StatusAnswer
+from serve.gate_report import GateReport
+from serve.model_card import ModelCard
 
 
 class AsyncClient(AsynchronousCorrections):
@@ -104,9 +107,27 @@ class AsyncClient(AsynchronousCorrections):
         """Return one version, by its name or an alias."""
         return await self._run(calls.model(version))
 
+    async def card(self, version: str = "champion") -> ModelCard:
+        """Return a version's card: use, data, results, slices, limits, cost, approval."""
+        return await self._run(calls.card(version))
+
+    async def gate(self, version: str = "challenger") -> GateReport:
+        """Return what the gate decided on a version, with all that belongs to it."""
+        return await self._run(calls.gate(version))
+
     async def promote(self, version: str, *, by: str = "python", why: str = "by hand", override: bool = False) -> AliasesAnswer:
         """Make a version the champion; ``override`` also where the gate refused it."""
         return await self._run(calls.promote(version, {"by": by, "why": why, "override": override}))
+
+    async def sign(
+        self, version: str, *, approve: bool, reason: str, by: str = "python", seen: str | None = None, stale: bool = False
+    ) -> ApprovalAnswer:
+        """Sign for a version that waits for approval: promote it, or refuse it. With an API key, the key's name signs.
+
+        ``seen`` is the ``decision_hash`` that was looked at; ``stale`` also where it was compared with another champion.
+        """
+        said = {"approve": approve, "reason": reason, "by": by, "seen": seen, "stale": stale}
+        return await self._run(calls.sign(version, said))
 
     async def roll_back(self, *, by: str = "python", why: str = "by hand") -> AliasesAnswer:
         """Make the previous champion the champion again."""
@@ -122,9 +143,21 @@ class AsyncClient(AsynchronousCorrections):
         """Have no challenger any more."""
         return await self._run(calls.withdraw({"by": by, "why": why}))
 
-    async def start_run(self, speed: Literal["head", "full"] = "head", note: str | None = None) -> RunAnswer:
-        """Queue a run and return it."""
-        return await self._run(calls.start_run(speed, note))
+    async def start_run(
+        self,
+        speed: RunSpeed = "auto",
+        note: str | None = None,
+        *,
+        preset: Preset | None = None,
+        finetune: Mapping[str, Any] | None = None,
+    ) -> RunAnswer:
+        """Queue a run and return it; ``preset`` and ``finetune`` say how it trains the encoder, where it does."""
+        said = {"speed": speed, "note": note or None, "preset": preset, "finetune": dict(finetune) if finetune else None}
+        return await self._run(calls.start_run(said))
+
+    async def continue_run(self, run_id: str, manner: Literal["resume", "repeat"], note: str | None = None) -> RunAnswer:
+        """Go on with a full run where it was stopped, or do a run again from its record; return the new run, queued."""
+        return await self._run(calls.continue_run(run_id, manner, note))
 
     async def run(self, run_id: str) -> RunAnswer:
         """Return one run as it stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 from uuid import uuid4
@@ -18,13 +19,14 @@ from deploy.clients.calls import Answer, Call
 from deploy.clients.correction_calls import ChangeFields, Decision, ExportName, RowFields, SaidFields
 
 
-class BlockingCorrections:
+class BlockingCorrections(ABC):
     """The part of the client that sends many corrections, revises them, exports them and decides about labels."""
 
     _http: httpx.Client
 
+    @abstractmethod
     def _run(self, call: Call[Answer]) -> Answer:
-        raise NotImplementedError
+        """Make one call and return what it came to."""
 
     def correct_many(
         self, rows: Iterable[RowFields], *, key: str | None = None, new_labels: NewLabels = "refuse"

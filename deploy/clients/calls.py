@@ -25,7 +25,9 @@ from core.schemas import (
     Truncation,
 )
 from deploy.clients.retrying import Safety
-from serve.answers import AliasesAnswer, ModelAnswer, ModelsAnswer, StatusAnswer
+from serve.answers import AliasesAnswer, ApprovalAnswer, ModelAnswer, ModelsAnswer, StatusAnswer
+from serve.gate_report import GateReport
+from serve.model_card import ModelCard
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -147,9 +149,24 @@ def model(version: str) -> Call[ModelAnswer]:
     return Call("GET", f"/v1/models/{quoted(version)}", ModelAnswer)
 
 
+def card(version: str) -> Call[ModelCard]:
+    """Return the call that shows a version's card."""
+    return Call("GET", f"/v1/models/{quoted(version)}/card", ModelCard)
+
+
+def gate(version: str) -> Call[GateReport]:
+    """Return the call that shows what the gate decided on a version."""
+    return Call("GET", f"/v1/models/{quoted(version)}/gate", GateReport)
+
+
 def promote(version: str, said: Mapping[str, Any]) -> Call[AliasesAnswer]:
     """Return the call that makes a version champion; done twice it is as done once."""
     return Call("POST", f"/v1/models/{quoted(version)}/promote", AliasesAnswer, body=said)
+
+
+def sign(version: str, said: Mapping[str, Any]) -> Call[ApprovalAnswer]:
+    """Return the call that signs for a version; a second signature would stand beside the first, so it is sent once."""
+    return Call("POST", f"/v1/models/{quoted(version)}/approve", ApprovalAnswer, "once", body=given(said))
 
 
 def roll_back(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
@@ -167,9 +184,14 @@ def withdraw(said: Mapping[str, Any]) -> Call[AliasesAnswer]:
     return Call("POST", "/v1/withdraw", AliasesAnswer, body=said)
 
 
-def start_run(speed: str, note: str | None) -> Call[RunAnswer]:
+def start_run(said: Mapping[str, Any]) -> Call[RunAnswer]:
     """Return the call that queues a run."""
-    return Call("POST", "/v1/runs", RunAnswer, "once", body={"speed": speed} | ({"note": note} if note else {}))
+    return Call("POST", "/v1/runs", RunAnswer, "once", body=given(said))
+
+
+def continue_run(run_id: str, manner: Literal["resume", "repeat"], note: str | None) -> Call[RunAnswer]:
+    """Return the call that queues a run that resumes or repeats another."""
+    return Call("POST", "/v1/runs", RunAnswer, "once", body={manner: run_id} | ({"note": note} if note else {}))
 
 
 def run(run_id: str) -> Call[RunAnswer]:

@@ -46,5 +46,7 @@ class Connection:
 
     def http_options(self) -> dict[str, Any]:
         """Return what both kinds of ``httpx`` client are made with."""
-        headers = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        headers = {"user-agent": "hone-python"}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
         return {"base_url": self.url, "headers": headers, "timeout": self.timeout_s, "trust_env": self.trust_env}

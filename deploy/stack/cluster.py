@@ -53,6 +53,8 @@ class Cluster:
         self._folder = folder
         self._node: Any = None
         self.address = settings.ray_address
+        # The node this process runs on, once it has joined.
+        self.node = ""
 
     def start(self) -> None:
         """Start Ray, or join the cluster of ``HONE_RAY_ADDRESS``, and connect this process to it.
@@ -112,7 +114,10 @@ class Cluster:
     def _connect(self) -> None:
         import ray
 
+        from serve.ray_nodes import own_node
+
         ray.init(address=self.address, namespace="hone", log_to_driver=False, logging_level=logging.ERROR)
+        self.node = own_node()
 
 
 def _reserved(settings: Settings) -> int:

@@ -27,7 +27,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     '9000'
     """
     variables = {f"HONE_{name.upper()}": str(value) for name, value in settings.model_dump(exclude={"home_dir"}).items()}
-    return {**variables, "HONE_HOME": str(settings.home.root)}
+    return {**variables, "HONE_HOME": str(settings.base_dir)}
 
 
 COMMAND = (sys.executable, "-m", "train.learner")

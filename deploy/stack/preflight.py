@@ -95,17 +95,16 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def mend(home: Home) -> list[str]:
+def mend(home: Home, registry: Registry) -> list[str]:
     """Clear away what an earlier stack left half done, and return what was done, as sentences. The home must be locked.
 
     Raises:
         BundleError: when no alias can be read, or the champion is damaged and no earlier version can take its place.
     """
     done = [*_end_earlier_stack(home), *_clear_runs(home)]
-    for entry in home.metrics.iterdir():
-        # Counters of processes that are gone: kept, they would be added to those of the new ones.
-        entry.unlink()
-    registry = Registry(home.registry)
+    # Counters of processes that are gone: kept, they would be added to those of the new ones.
+    shutil.rmtree(home.metrics)
+    home.metrics.mkdir()
     return [*done, *registry.sweep(), *_replace_damaged_champion(registry)]
 
 
@@ -170,13 +169,11 @@ def _clear_unfinished(home: Home) -> list[str]:
 
 
 def _replace_damaged_champion(registry: Registry) -> list[str]:
-    from core.bundle import verify
-
     champion = registry.aliases().champion
     if champion is None:
         return []
     try:
-        verify(registry.path(champion))
+        registry.verify(champion)
     except BundleError as error:
         if registry.aliases().previous is None:
             raise BundleError(

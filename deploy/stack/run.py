@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.errors import HoneError, StackError
 from core.exposure import check_exposure
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings
 from deploy.client import ServiceClient
 from deploy.stack.cluster import Cluster, ray_environment, short_folder
@@ -81,8 +81,10 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
     silence = parts.enter_context(ExitStack())
     parts.enter_context(locked(home))
     check_exposure(settings)
-    check_port(settings.host, settings.port)
-    for sentence in mend(home):
+    if not settings.ray_address:
+        # On a cluster of somebody else's, another classifier may be answered there already.
+        check_port(settings.host, settings.port)
+    for sentence in mend(home, registry_of(settings)):
         screen.say(f"mended: {sentence}")
     lacking = missing_keys(settings)
     if lacking is not None:
@@ -101,7 +103,7 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
         _take_signals()
         if first is not None:
             _finish_teaching(first, settings, screen)
-        learner = Learner(settings, ray_address=cluster.address, metrics_dir=home.metrics)
+        learner = Learner(settings, ray_address=cluster.address, metrics_dir=home.metrics / cluster.node)
         # At the end the learner is asked first and waited for last, so that it ends while the service does.
         _on_end(parts, learner.wait)
         screen.say("starting the service")
@@ -109,7 +111,7 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
             _start_service(settings, ingress, parts)
             client = ServiceClient(asking)
             wait_until_answering(client, _PROBE_TEXT, timeout_s=_READY_WITHIN_S, check=lambda: _check(cluster))
-        screen.answering(str(Registry(home.registry).aliases().champion))
+        screen.answering(str(registry_of(settings).aliases().champion))
         # Only now: its imports would take the cores from the first answer.
         _on_end(parts, learner.ask_to_stop)
         learner.start()
@@ -119,7 +121,7 @@ def _start(settings: Settings, screen: Screen, parts: ExitStack) -> None:
 
 
 def _begin_teaching(settings: Settings, screen: Screen, parts: ExitStack) -> FirstVersion | None:
-    if Registry(settings.home.registry).aliases().champion is not None:
+    if registry_of(settings).aliases().champion is not None:
         return None
     screen.say("no version yet: teaching the default classifier from the sample data, once")
     first = FirstVersion(settings)
@@ -131,8 +133,9 @@ def _finish_teaching(first: FirstVersion, settings: Settings, screen: Screen) ->
     report = first.finish(screen.teaching)
     first.stop()
     screen.taught(report)
-    if Registry(settings.home.registry).aliases().champion is None:
-        raise StackError(f"the first version was not promoted ({report.decision.summary}), so there is nothing to serve")
+    if registry_of(settings).aliases().champion is None:
+        how = f"; sign for it: hone models approve {report.version}" if report.decision.waits else ""
+        raise StackError(f"the first version was not promoted ({report.decision.summary}), so there is nothing to serve{how}")
 
 
 def _start_service(settings: Settings, ingress: Ingress, parts: ExitStack) -> None:
@@ -140,7 +143,7 @@ def _start_service(settings: Settings, ingress: Ingress, parts: ExitStack) -> No
 
     # Serve's own progress is of no use to who reads this terminal; it is kept in Ray's logs.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    _on_end(parts, stop_service)
+    _on_end(parts, lambda: stop_service(settings))
     # Before Serve ends, which ends HAProxy with all it has in flight.
     _on_end(parts, ingress.close)
     try:

@@ -7,7 +7,6 @@
 
 # Annotations stay objects: as strings FastAPI does not find their classes again in a replica's process.
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -19,6 +18,8 @@ import ray
 from fastapi import FastAPI
 from pydantic import BaseModel
 from ray import serve
+
+from load_tests.baselines.model_folder import write_model
 
 app = FastAPI()
 
@@ -36,27 +37,12 @@ class TextClassifier:
     def __init__(self, model: str) -> None:
         from transformers import pipeline
 
-        self._pipeline: Any = pipeline("text-classification", model=model)
+        self._pipeline: Any = pipeline("text-classification", model=model, trust_remote_code=True)
 
     @app.post("/predict")
     def predict(self, body: Texts) -> Any:
         """Answer with the best label and its score, of each text."""
         return self._pipeline(body.text if body.text is not None else body.texts)
-
-
-def write_model(bundle: Path, folder: Path) -> None:
-    """Write the bundle's encoder with an untrained head of as many labels as a Hugging Face model.
-
-    The pipeline reads the first token where the bundle takes the mean of all, so a head taught for one does not fit the other.
-    Its answers mean nothing; what they cost is the same.
-    """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    labels = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["labels"]
-    names = dict(enumerate(labels))
-    model = AutoModelForSequenceClassification.from_pretrained(bundle / "encoder", num_labels=len(labels), id2label=names)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(bundle / "encoder").save_pretrained(folder)
 
 
 def main() -> None:
@@ -68,6 +54,8 @@ def main() -> None:
     # Ray's socket paths inside it may have 107 characters.
     parent = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 - mkdtemp makes it private
     folder = Path(tempfile.mkdtemp(prefix="hone-plain-", dir=parent))
+    # Where transformers keeps the code that the model's folder brings.
+    os.environ["HF_HOME"] = str(folder / "huggingface")
     try:
         write_model(options.bundle, folder / "model")
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _temp_dir=str(folder / "ray"))

@@ -38,8 +38,8 @@ function operation(method, path, found) {
     element("summary", {}, element("strong", {}, method.toUpperCase()), ` ${path}`),
     element("p", {}, found.description ?? ""),
     found.requestBody ? element("p", {}, `Body: ${bodyOf(found.requestBody.content)}`) : null,
-    parameters.length ? table(["Parameter", "In", "Type", ""], parameters) : null,
-    table(["Status", "Body", ""], answers),
+    parameters.length ? table("Parameters", ["Parameter", "In", "Type", "Meaning"], parameters) : null,
+    table("Answers", ["Status", "Body", "Meaning"], answers),
   );
 }
 
@@ -55,7 +55,7 @@ function schema(name, found) {
     {},
     element("summary", {}, name),
     element("p", {}, found.description ?? ""),
-    rows.length ? table(["Field", "Type", ""], rows) : null,
+    rows.length ? table(name, ["Field", "Type", "Meaning"], rows) : null,
   );
 }
 

@@ -3,6 +3,8 @@ import { element } from "./page.js";
 
 const LISTED = 5;
 const LISTED_POINTS = 60;
+// What is smaller than can be told apart in the numbers shown is nothing.
+const LEAST = 1e-3;
 // Less than this share of the strongest word is not worth a mark.
 const FAINT_RATIO = 0.02;
 
@@ -10,7 +12,7 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3
 
 export function explained(text, explanation, word) {
   const parts = explanation.attributions;
-  const largest = Math.max(...parts.map((part) => Math.abs(part.attribution)), 1e-9);
+  const largest = Math.max(...parts.map((part) => Math.abs(part.attribution)), LEAST);
   // Places count code points, as a string's iterator does; its own indices do not.
   const points = Array.from(text);
   const nodes = [];
@@ -23,7 +25,7 @@ export function explained(text, explanation, word) {
   const { label } = explanation;
   return element(
     "figure",
-    { className: "why", "aria-label": word("why", { label }) },
+    { className: "why", "aria-label": word("whyLabel", { label }) },
     element("p", { dir: "auto" }, ...nodes),
     element("figcaption", { className: "hint" }, word("whyHint", { label }), " ", sum(explanation, word)),
     element("ol", { className: "hint" }, ...strongest(parts, largest).map(line)),

@@ -1,8 +1,7 @@
 // Whom to believe and how good it is: annotators, live accuracy, what is held back. Read when asked for: it counts all votes.
-import { call, element, table } from "./page.js";
+import { button, call, element, percent, table } from "./page.js";
 
 const LISTED = 20;
-const share = (value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
 const alpha = (value) => (value === null ? "–" : value.toFixed(2));
 const between = ({ low, high }) => (low === null ? "" : ` (${(low * 100).toFixed(0)}–${(high * 100).toFixed(0)})`);
 
@@ -33,7 +32,7 @@ export class Quality {
     const { word } = this.page;
     const rows = this.found.accuracy.versions.map((one) => [
       one.version,
-      share(one.accuracy) + between(one),
+      percent(one.accuracy) + between(one),
       `${one.judged}`,
       `${one.waiting}`,
     ]);
@@ -46,7 +45,7 @@ export class Quality {
     const { annotators, alpha: all, alpha_by_label: byLabel, shared_texts: shared } = this.found.annotators;
     const rows = annotators.map((one) => [
       one.annotator ?? word("nobody"),
-      share(one.accuracy) + between(one),
+      percent(one.accuracy) + between(one),
       `${one.judged} / ${one.votes}`,
       alpha(one.alpha),
       `${one.quarantined}`,
@@ -66,26 +65,24 @@ export class Quality {
     const rows = suspicions.map((one) => [
       one.correction.label,
       one.correction.annotator ?? word("nobody"),
-      one.reasons.map((reason) => reason.why).join("; "),
+      one.reasons.map((reason) => this.page.told(reason.why)).join("; "),
       element("span", { className: "row" }, this.decide(one, "release"), this.decide(one, "uphold")),
     ]);
-    const heads = [word("label"), word("annotator"), word("whyHeld"), ""];
+    const heads = [word("label"), word("annotator"), word("whyHeld"), `(${word("actions")})`];
     const more = total > rows.length ? [element("p", { className: "hint" }, word("heldTotal", { shown: rows.length, total }))] : [];
     return [...this.part("heldTitle", heads, rows, "nothingHeld"), ...more];
   }
 
   decide(suspicion, decision) {
-    const button = element("button", { type: "button", className: "quiet" }, this.page.word(decision));
     const path = `/v1/quarantine/${suspicion.correction.correction_id}`;
-    button.addEventListener("click", () => this.page.attempt(async () => {
+    return button(this.page.word(decision), () => this.page.attempt(async () => {
       await call("POST", path, { decision, by: "console" });
       await this.look();
     }));
-    return button;
   }
 
   part(title, heads, rows, empty) {
-    const shown = rows.length ? table(heads, rows) : element("p", { className: "hint" }, this.page.word(empty));
-    return [element("h3", { className: "faint" }, this.page.word(title)), shown];
+    const shown = rows.length ? table(this.page.word(title), heads, rows) : element("p", { className: "hint" }, this.page.word(empty));
+    return [element("h3", {}, this.page.word(title)), shown];
   }
 }

@@ -1,5 +1,5 @@
 // The review queue: one text after the other, for whoever said a name.
-import { call, element } from "./page.js";
+import { button, call, element } from "./page.js";
 
 const DIGITS = 9;
 
@@ -50,6 +50,14 @@ export class Review {
 
   // Returns whether the key meant something here.
   press(key) {
+    if (/^u$/i.test(key) && this.answered) {
+      this.page.attempt(() => this.undo());
+      return true;
+    }
+    if (/^s$/i.test(key) && this.item) {
+      this.page.attempt(() => this.answer("skip"));
+      return true;
+    }
     const label = this.labels()[Number(key) - 1];
     if (!this.item || !/^[1-9]$/.test(key) || label === undefined) return false;
     this.page.attempt(() => this.answer("label", label));
@@ -70,6 +78,7 @@ export class Review {
     this.node.replaceChildren(
       ...(this.item ? this.task() : [element("p", { className: "hint" }, word("nothingToReview"))]),
       element("div", { className: "row" }, ...this.buttons()),
+      element("p", { className: "hint" }, word("skipKey")),
       element("p", { className: "hint" }, word("reviewOpen"), " ", waiting),
     );
   }
@@ -79,22 +88,32 @@ export class Review {
     const labels = this.labels();
     const buttons = labels.slice(0, DIGITS).map((label, place) => {
       const name = element("span", { className: "name" }, label);
-      const button = element("button", { type: "button", className: "label" }, element("kbd", {}, `${place + 1}`), name);
-      button.addEventListener("click", () => this.page.attempt(() => this.answer("label", label)));
-      return button;
+      const node = element("button", { type: "button", className: "label" }, element("kbd", {}, `${place + 1}`), name);
+      node.addEventListener("click", () => this.page.attempt(() => this.answer("label", label)));
+      return node;
     });
     return [
       element("p", { className: "hint" }, word(`why_${this.item.stratum}`)),
       element("blockquote", { dir: "auto" }, this.item.text),
+      ...this.doubts(),
       ...buttons,
       ...(labels.length > DIGITS ? [this.others(labels.slice(DIGITS))] : []),
     ];
   }
 
+  // Why a correction is doubted, without the label it gave.
+  doubts() {
+    const { word, told } = this.page;
+    const { reasons } = this.item;
+    if (!reasons.length) return [];
+    const list = element("ul", {}, ...reasons.map((reason) => element("li", {}, told(reason.why))));
+    return [element("div", { className: "hint" }, word("doubts"), list)];
+  }
+
   others(labels) {
     const list = element("datalist", { id: "review-labels" }, ...labels.map((label) => element("option", { value: label })));
-    const input = element("input", { placeholder: this.page.word("others"), "aria-label": this.page.word("others") });
-    input.setAttribute("list", "review-labels");
+    const text = this.page.word("others");
+    const input = element("input", { placeholder: text, "aria-label": text, list: "review-labels" });
     const choose = () => labels.includes(input.value) && this.page.attempt(() => this.answer("label", input.value));
     input.addEventListener("change", choose);
     return element("div", {}, input, list);
@@ -102,10 +121,9 @@ export class Review {
 
   buttons() {
     const { attempt, word } = this.page;
-    const skip = element("button", { type: "button", className: "quiet", disabled: !this.item }, word("skip"));
-    skip.addEventListener("click", () => attempt(() => this.answer("skip")));
-    const undo = element("button", { type: "button", className: "quiet", disabled: !this.answered }, word("undo"));
-    undo.addEventListener("click", () => attempt(() => this.undo()));
-    return [skip, undo];
+    return [
+      button(word("skip"), () => attempt(() => this.answer("skip")), { disabled: !this.item }),
+      button(word("undo"), () => attempt(() => this.undo()), { disabled: !this.answered }),
+    ];
   }
 }

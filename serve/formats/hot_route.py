@@ -60,7 +60,10 @@ async def rendered(answer: Predictions, render: Callable[[Predictions], bytes]) 
 
 def told_in_headers(answer: Predictions) -> Headers:
     """Return what these formats have no place for in their bodies: who answered, and the ids to name in corrections."""
-    headers = [(b"x-model-version", answer.version.encode()), (b"x-model-source", answer.source.encode())]
+    sources = [answer.source_of(prediction) for prediction in answer.predictions]
+    # One word where all are alike, else one for each text, as far as the ids go.
+    told = sources[:1] if len(set(sources)) == 1 else sources[:_IDS_SHOWN]
+    headers = [(b"x-model-version", answer.version.encode()), (b"x-model-source", ",".join(told).encode())]
     if len(answer.predictions) <= _IDS_SHOWN:
         ids = ",".join(prediction.prediction_id for prediction in answer.predictions)
         headers.append((b"x-prediction-id", ids.encode()))

@@ -202,11 +202,12 @@ def _values(wanted: Wanted, shape: list[int], answer: Predictions) -> tuple[Sequ
     places = {label: place for place, label in enumerate(answer.labels)}
     rows = [prediction.scores for prediction in predictions]
     if wanted.best is None:
-        ordered = [score for row in rows for _, score in sorted(row, key=lambda item: places[item[0]])]
+        # A label that the memory knows and the version does not has no column.
+        ordered = [scores.get(label, 0.0) for scores in map(dict, rows) for label in answer.labels]
         return ordered, "FP32", [len(rows), len(places)]
     best = min(wanted.best, len(places))
     # As Triton writes them.
-    strings = [f"{score:f}:{places[label]}:{label}" for row in rows for label, score in row[:best]]
+    strings = [f"{score:f}:{places.get(label, -1)}:{label}" for row in rows for label, score in row[:best]]
     return strings, "BYTES", [len(rows), best]
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.types import Receive, Scope
 
 from core.errors import NotFound, UnsupportedMediaType
+from core.release import release
 from serve.formats.hot_route import HotRoute, Reply, told_in_headers
 from serve.formats.inference import MODEL_NAME, Asked, InferenceRequest, metadata, render, understand
 from serve.formats.tensors import HEADER_LENGTH, header_length, split
@@ -18,7 +19,6 @@ from serve.openapi import ERRORS
 from serve.parsing import check_headers, check_texts, parse_json, read_body
 from serve.parts import Parts
 from serve.predicting import INLINE_SCORES, Predictions, Query
-from serve.release import release
 from serve.swap import Loaded
 
 PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")

@@ -112,6 +112,7 @@ async def _withdraw(body: WebhookRequest, parts: Parts) -> dict[str, Any]:
     withdrawn: list[str] = []
     for annotation in gone:
         withdrawn += await parts.store.call(Store.withdraw_corrections, key_prefix(body, annotation))
+    await parts.memory.catch_up()
     return {"withdrawn": withdrawn}
 
 

@@ -12,13 +12,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from core.release import release
 from serve.formats.hot_route import HotRoute, Reply, rendered, told_in_headers
 from serve.formats.tei import TeiRequest, read_inputs, render, timing_headers
 from serve.openapi import ERRORS
 from serve.parsing import check_texts, read_json
 from serve.parts import Parts
 from serve.predicting import Query
-from serve.release import release
 
 PATH = "/predict"
 

@@ -13,7 +13,7 @@ import core
 
 _MODULES = sorted(module.name for module in pkgutil.iter_modules(core.__path__, "core."))
 # Pure functions whose example is part of their documentation.
-_WITH_EXAMPLES = {"core.batches", "core.gate", "core.labels", "core.text"}
+_WITH_EXAMPLES = {"core.batches", "core.gate_statistics", "core.labels", "core.text"}
 
 
 @pytest.mark.parametrize("name", _MODULES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from core import engines
-from core.bundle import Manifest, Variant, read_manifest
+from core.bundle import EncoderSpec, Manifest, Variant, read_manifest
 from core.classifier import Classifier
 from core.engines import EngineChoice, choose_engine
 from core.errors import BundleError
@@ -21,12 +22,14 @@ def _judged_with(folder: Path, variant: Variant) -> Manifest:
 
 
 def _measured(monkeypatch: pytest.MonkeyPatch, texts_per_s: dict[str, float]) -> list[int]:
-    """Let a measurement find ``texts_per_s``; the list grows with each."""
+    """Let a measurement find ``texts_per_s`` in batches of any size; the list grows with each."""
     calls: list[int] = []
 
-    def measure(*_: object) -> dict[str, float]:
+    def measure(
+        _folder: Path, _manifest: Manifest, _spec: EncoderSpec, candidates: Sequence[engines._Candidate], _threads: int
+    ) -> engines._Rates:
         calls.append(1)
-        return texts_per_s
+        return {found: dict.fromkeys((8, 32), texts_per_s[found.name]) for found in candidates if found.name in texts_per_s}
 
     monkeypatch.setattr(engines, "_measure", measure)
     return calls
@@ -52,11 +55,38 @@ def test_the_judged_variant_is_left_only_for_a_clear_gain(
     assert reason in choice.reason
 
 
+@pytest.mark.parametrize(
+    ("texts_per_s", "lanes", "threads"),
+    [
+        ({"int8/cpu": 600.0, "int8/cpu x2": 900.0, "int8/cpu x4": 950.0, "fp32/cpu": 400.0}, 4, 1),
+        ({"int8/cpu": 600.0, "int8/cpu x2": 900.0, "int8/cpu x4": 910.0, "fp32/cpu": 400.0}, 2, 2),
+        ({"int8/cpu": 600.0, "int8/cpu x2": 610.0, "int8/cpu x4": 500.0}, 1, 4),
+        # What another variant gains counts at its best.
+        ({"int8/cpu": 600.0, "fp32/cpu": 400.0, "fp32/cpu x4": 700.0}, 4, 1),
+    ],
+)
+def test_the_cores_work_on_one_batch_or_on_several_whichever_is_faster(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts_per_s: dict[str, float], lanes: int, threads: int
+) -> None:
+    _measured(monkeypatch, texts_per_s)
+    choice = choose_engine(sealed, _judged_with(sealed, "int8"), threads=4, cache=tmp_path)
+    assert choice is not None
+    assert (choice.lanes, choice.threads, choice.texts_per_s) == (lanes, threads, texts_per_s)
+
+
+def test_a_batch_is_no_larger_than_the_engine_is_fast(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {8: 900.0, 16: 890.0, 32: 700.0}
+    monkeypatch.setattr(engines, "_measure", lambda *found: dict.fromkeys(found[3], rates))
+    choice = choose_engine(sealed, _judged_with(sealed, "int8"), threads=1, cache=tmp_path)
+    assert choice is not None
+    assert choice.batch_texts == 16
+
+
 def test_a_variant_that_failed_parity_is_never_a_candidate(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = _measured(monkeypatch, {"int8/cpu": 9e9, "fp32/cpu": 1.0})
-    choice = choose_engine(sealed, _judged_with(sealed, "fp32"), cache=tmp_path)
+    choice = choose_engine(sealed, _judged_with(sealed, "fp32"), threads=1, cache=tmp_path)
     assert choice is not None
     assert (choice.variant, choice.texts_per_s, calls) == ("fp32", {}, [])
     assert "only variant that agrees" in choice.reason

@@ -28,7 +28,17 @@ def _names(folder: Path) -> set[str]:
 def test_preparing_creates_every_folder_and_nothing_else(tmp_path: Path) -> None:
     home = Home(tmp_path / "a" / "state")
     home.prepare()
-    assert _names(home.root) == {"registry", "spool", "datasets", "snapshots", "runs", "cache", "logs", "metrics"}
+    assert _names(home.root) == {
+        "registry",
+        "spool",
+        "datasets",
+        "snapshots",
+        "runs",
+        "cache",
+        "checkpoints",
+        "logs",
+        "metrics",
+    }
     (home.registry / "kept").write_text("x", encoding="utf-8")
     home.prepare()
     assert (home.registry / "kept").exists()
@@ -37,7 +47,7 @@ def test_preparing_creates_every_folder_and_nothing_else(tmp_path: Path) -> None
 def test_all_state_lies_in_the_one_folder_under_names_of_its_own() -> None:
     home = Home(Path("/srv/hone"))
     paths = [value for name in dir(Home) if isinstance(value := getattr(home, name), Path) and name != "root"]
-    assert len(paths) == len(set(paths)) == 13
+    assert len(paths) == len(set(paths)) == 15
     assert {path.parent for path in paths} == {home.root}
 
 

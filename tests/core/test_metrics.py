@@ -12,12 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.metrics import CATALOGUE, Metric, Metrics, exposition
+from core.metrics import CATALOGUE, LABELS, Metric, Metrics, exposition
 
 _ROOT = Path(__file__).parents[2]
-_UNITS = ("_total", "_seconds", "_ratio", "_info", "_bytes", "_texts")
-# Gauges that count things of the name itself.
-_COUNTS = {"hone_labelled", "hone_replicas", "hone_store_up"}
+_BASE_UNITS = {"seconds", "bytes", "ratio", "info"}
 _NAMES = [metric.name for metric in CATALOGUE]
 
 
@@ -40,9 +38,13 @@ def test_a_metric_names_its_unit_and_its_meaning(metric: Metric) -> None:
     assert metric.name.replace("_", "").isalnum()
     assert metric.name.islower()
     assert metric.name.endswith("_total") == (metric.kind == "counter")
-    assert metric.name.endswith(_UNITS) != (metric.name in _COUNTS)
     assert metric.meaning.endswith(".")
-    assert metric.kind == "gauge" or metric.merge == "mostrecent"
+    assert metric.kind == "gauge" or metric.merge == "livemostrecent"
+    # A base unit is part of the name; what else is counted is told beside it.
+    assert metric.unit.isalpha()
+    named = metric.name.removesuffix("_total").rpartition("_")[2]
+    assert (named == metric.unit) if metric.unit in _BASE_UNITS else named not in _BASE_UNITS
+    assert named not in ("ms", "milliseconds", "minutes", "percent", "kb", "mb")
 
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=_NAMES)
@@ -53,9 +55,48 @@ def test_buckets_rise_and_belong_to_histograms(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=_NAMES)
 def test_labels_come_from_small_sets(metric: Metric) -> None:
-    allowed = {"route", "status", "version", "source", "kind", "code", "outcome", "state", "speed", "promote", "check", "mode"}
-    assert set(metric.labels) <= allowed
-    assert len(set(metric.labels)) == len(metric.labels) <= 2
+    assert set(metric.labels) <= LABELS.keys()
+    assert len(set(metric.labels)) == len(metric.labels) <= 3
+    assert not metric.starts or len(metric.labels) == 1
+
+
+def test_labels_are_explained_and_used_and_name_nothing_a_caller_sends() -> None:
+    assert LABELS.keys() == {label for metric in CATALOGUE for label in metric.labels}
+    assert all(label.meaning.endswith(".") and 1 < label.most <= 500 for label in LABELS.values())
+    assert LABELS.keys().isdisjoint({"text", "prediction_id", "request_id", "annotator", "subject", "key", "path"})
+
+
+def test_a_label_that_takes_more_values_than_it_may_is_counted_as_other() -> None:
+    metrics, most = Metrics(), LABELS["code"].most
+    for number in range(most + 50):
+        metrics.count("hone_refused_total", code=f"code_{number}")
+    found = {
+        dict(labels)["code"]: value
+        for (name, labels), value in _samples(exposition(metrics, None)).items()
+        if name == "hone_refused_total"
+    }
+    assert len(found) == most + 1
+    assert sum(found.values()) == most + 50
+    assert found["other"] == sum(found.values()) - sum(value for code, value in found.items() if code.startswith("code_"))
+
+
+def test_several_observations_of_one_value_count_as_often() -> None:
+    metrics = Metrics()
+    for seconds, times in ((0.002, 3), (0.003, 1), (99.0, 2), (0.5, 0)):
+        metrics.observe_times("hone_prediction_seconds", seconds, times, version="v1", source="head")
+    text, labels = exposition(metrics, None), {"version": "v1", "source": "head"}
+    assert _value(text, "hone_prediction_seconds_count", **labels) == 6
+    assert _value(text, "hone_prediction_seconds_sum", **labels) == pytest.approx(0.006 + 0.003 + 198)
+    assert _value(text, "hone_prediction_seconds_bucket", le="0.002", **labels) == 3
+    assert _value(text, "hone_prediction_seconds_bucket", le="0.004", **labels) == 4
+    assert _value(text, "hone_prediction_seconds_bucket", le="10.0", **labels) == 4
+
+
+def test_counters_of_which_rates_are_asked_start_at_zero() -> None:
+    text = exposition(Metrics(), None)
+    for metric in CATALOGUE:
+        for value in metric.starts:
+            assert _value(text, metric.name, **{metric.labels[0]: value}) == 0
 
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=_NAMES)
@@ -126,7 +167,7 @@ metrics = Metrics()
 share = int(sys.argv[1])
 for _ in range(share):
     metrics.count("hone_requests_total", route="/v1/predict", status="200")
-    metrics.observe("hone_queue_seconds", 0.003)
+    metrics.observe("hone_engine_seconds", 0.003)
 metrics.set("hone_store_up", share % 2)
 metrics.set("hone_champion_info", 1, version=f"v{share}")
 """
@@ -152,11 +193,11 @@ def test_counters_and_histograms_are_summed_over_all_processes_dead_ones_include
     run(_WORK, "4")
     text = run(_READ, str(tmp_path))
     assert _value(text, "hone_requests_total", route="/v1/predict", status="200") == 107
-    assert _value(text, "hone_queue_seconds_count") == 7
-    assert _value(text, "hone_queue_seconds_sum") == pytest.approx(0.021)
-    assert _value(text, "hone_queue_seconds_bucket", le="0.004") == 7
-    assert _value(text, "hone_queue_seconds_bucket", le="0.002") == 0
-    # Of a gauge the last word counts, and no process's number is part of it.
-    assert _value(text, "hone_store_up") == 0
-    assert _value(text, "hone_champion_info", version="v3") == 1
+    assert _value(text, "hone_engine_seconds_count") == 7
+    assert _value(text, "hone_engine_seconds_sum") == pytest.approx(0.021)
+    assert _value(text, "hone_engine_seconds_bucket", le="0.004") == 7
+    assert _value(text, "hone_engine_seconds_bucket", le="0.002") == 0
+    # What an ended process said of its state is no longer so, and no process's number is part of anything.
+    assert b"\nhone_store_up " not in text
+    assert b"hone_champion_info{" not in text
     assert b"pid=" not in text

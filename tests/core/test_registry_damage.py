@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from core.bundle import MANIFEST
+from core.bundle import HEAD, MANIFEST
 from core.errors import BundleError, UnknownVersion
+from core.gate import GateDecision, Rule
 from core.registry import Aliases, Registry
 from tests.bundles import register_ngram_bundle, write_ngram_bundle
+
+_REFUSAL = GateDecision(
+    promote=False,
+    summary="failed accuracy_loss",
+    champion="v1",
+    rules=[Rule(name="accuracy_loss", value=0.02, limit=0.005, kind="required", passed=False, why="it loses")],
+)
 
 
 def _moves(registry: Registry) -> list[tuple[str, str, str | None]]:
@@ -93,3 +101,31 @@ def test_history_is_one_json_object_a_line_and_can_be_limited(registry: Registry
     lines = (registry.root / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["version"] for line in lines] == ["v1", "v2", "v3", "v4"]
     assert [move.version for move in registry.history(limit=2)] == ["v3", "v4"]
+
+
+# Bundles and decisions
+
+
+def test_a_damaged_version_is_neither_promoted_nor_rolled_back_to(registry: Registry) -> None:
+    for seed in range(3):
+        register_ngram_bundle(registry, seed=seed)
+    registry.promote("v1", by="a", why="")
+    registry.promote("v2", by="a", why="")
+    before = registry.aliases()
+    for version in ("v1", "v3"):
+        (registry.path(version) / HEAD).write_bytes(b"")
+    with pytest.raises(BundleError):
+        registry.promote("v3", by="a", why="", override=True)
+    with pytest.raises(BundleError):
+        registry.rollback(by="a", why="")
+    assert registry.aliases() == before
+    assert len(registry.history()) == 5
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"promote": true}'])
+def test_a_damaged_decision_promotes_nobody(registry: Registry, body: str) -> None:
+    register_ngram_bundle(registry, decision=_REFUSAL)
+    (registry.root / "decisions" / "v1.json").write_text(body, encoding="utf-8")
+    with pytest.raises(BundleError, match="what the gate said is not known"):
+        registry.promote("v1", by="a", why="")
+    assert registry.aliases().champion is None

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core import schemas
+from core import run_bodies, schemas
+from core.run_bodies import RunRequest
 from core.schemas import (
     LIVE_STATES,
     CorrectionAnswer,
@@ -23,12 +24,12 @@ from core.schemas import (
     PredictionsAnswer,
     PredictRequest,
     RunAnswer,
-    RunRequest,
     Wire,
     now,
 )
 
-_WIRES = [kind for _, kind in inspect.getmembers(schemas, inspect.isclass) if issubclass(kind, Wire) and kind is not Wire]
+_CLASSES = {kind for module in (schemas, run_bodies) for _, kind in inspect.getmembers(module, inspect.isclass)}
+_WIRES = sorted((kind for kind in _CLASSES if issubclass(kind, Wire) and kind is not Wire), key=lambda kind: kind.__name__)
 _PREDICTION: dict[str, Any] = {
     "prediction_id": "p1",
     "label": "好评",
@@ -50,6 +51,7 @@ _EXPLANATION: dict[str, Any] = {
     "evaluations": 1,
     "attributions": [_ATTRIBUTION],
 }
+_MEMORY: dict[str, Any] = {"correction_id": "c1", "match": "near", "similarity": 0.97}
 _CORRECTION: dict[str, Any] = {
     "correction_id": "c1",
     "kind": "correction",
@@ -84,13 +86,16 @@ _BODIES: dict[type[Wire], dict[str, Any]] = {
     LabelScore: {"label": "a", "score": 1.0},
     schemas.AttributionAnswer: _ATTRIBUTION,
     schemas.ExplanationAnswer: _EXPLANATION,
-    PredictionAnswer: _PREDICTION | {"explanation": _EXPLANATION},
+    PredictionAnswer: _PREDICTION | {"explanation": _EXPLANATION, "memory": _MEMORY},
+    schemas.MemoryAnswer: _MEMORY,
     PredictionsAnswer: {"model_version": "v1", "predictions": [_PREDICTION]},
     CorrectionRequest: {"text": "a", "label": "b"},
     CorrectionAnswer: _CORRECTION,
     schemas.CorrectionsAnswer: {"corrections": [_CORRECTION], "next_before": None},
     RunRequest: {"speed": "full"},
     RunAnswer: _RUN,
+    schemas.CurvePoint: {"progress_ratio": 0.5, "loss": 1.25, "examples_per_s": 30.0},
+    schemas.Outlook: {"at": "2025-06-01T00:00:00Z", "trigger": "count", "due_at": None, "held_by": None, "why": "12 of 50"},
     schemas.RunsAnswer: {"runs": [_RUN]},
     ErrorAnswer: {"error": "what was wrong", "code": "internal", "request_id": "q1"},
 }
@@ -158,6 +163,11 @@ def test_every_body_says_what_it_is(kind: type[Wire]) -> None:
         (PredictionAnswer, {"truncated": None}),
         (RunRequest, {"speed": "memory"}),
         (RunRequest, {"note": "x" * 501}),
+        (RunRequest, {"preset": "slow"}),
+        (RunRequest, {"finetune": {"epochs": 0}}),
+        (RunRequest, {"finetune": {"speed": 1}}),
+        (RunRequest, {"finetune": {"learning_rate": float("nan")}}),
+        (RunRequest, {"speed": "head", "preset": "fast"}),
         (RunAnswer, {"state": "dead"}),
         (RunAnswer, {"progress_ratio": 1.1}),
         (RunAnswer, {"trigger": "whim"}),
@@ -181,6 +191,7 @@ def test_values_out_of_bounds_are_refused(kind: type[Wire], changes: dict[str, A
         (CorrectionRequest, {"label": "x" * 200, "confidence": 0.0}),
         (CorrectionRequest, {"confidence": 1.0, "annotator": "标注员"}),
         (RunRequest, {"note": "x" * 500}),
+        (RunRequest, {"preset": "fast", "finetune": {"epochs": 1, "dropout": None}}),
         (RunAnswer, {"progress_ratio": 1.0}),
     ],
 )
@@ -202,7 +213,7 @@ def test_defaults_are_the_ones_the_documentation_names() -> None:
         "metadata": None,
         "subject": None,
     }
-    assert RunRequest() == RunRequest(speed="head", note=None)
+    assert RunRequest() == RunRequest(speed="auto", note=None)
     assert CorrectionAnswer.model_validate(_CORRECTION).used_by == []
     assert ErrorAnswer(error="x", code="y", request_id="z").details == {}
 

@@ -14,7 +14,7 @@ from core.settings import Settings, Speed
 
 _FIELDS = Settings.model_fields
 # What a number counts or measures is the last word of its name; these are plain numbers.
-_UNITS = ("_s", "_bytes", "_tokens", "_texts", "_chars", "_rows", "_ratio")
+_UNITS = ("_s", "_bytes", "_tokens", "_texts", "_chars", "_rows", "_ratio", "_watts", "_per_kwh")
 _PLAIN = {
     "port",
     "replicas",
@@ -24,6 +24,7 @@ _PLAIN = {
     "replica_gpus",
     "engine_threads",
     "max_in_flight_per_key",
+    "memory_entries",
     "learn_after_corrections",
     "label_min_annotators",
     "review_queue_items",
@@ -34,7 +35,9 @@ _PLAIN = {
     "suspect_resemblance",
     "learn_nice",
     "correction_weight",
+    "drift_alpha",
     "gate_alpha",
+    "gate_max_growth",
     "probation_alpha",
     "probation_max_slowdown",
 }
@@ -51,6 +54,28 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 def _variable(name: str) -> str:
     return "HONE_HOME" if name == "home_dir" else f"HONE_{name.upper()}"
+
+
+def test_a_classifier_with_a_name_has_a_place_of_its_own_everywhere(tmp_path: Path) -> None:
+    urls = {"store_url": "postgresql://hone@db/hone_{name}", "bundles_url": "s3://models/", "bundles_cache": "/cache"}
+    made = Settings.model_validate({"HONE_HOME": tmp_path, "name": "intents", **urls})
+    assert made.home.root == tmp_path.resolve() / "intents"
+    assert made.sqlalchemy_url == "postgresql://hone@db/hone_intents"
+    assert made.bundles_address == "s3://models/intents"
+    assert (made.url, made.app_name) == ("http://127.0.0.1:8321/intents", "hone-intents")
+    alone = Settings.model_validate({"HONE_HOME": tmp_path})
+    assert (alone.home.root, alone.app_name, alone.route_prefix) == (tmp_path.resolve(), "hone", "")
+
+
+@pytest.mark.parametrize("name", ["v1", "metrics", "a/b", "-a", "A", "ä", "a" * 33, "..", "a\n"])
+def test_a_name_that_would_hide_a_route_or_be_none_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"name": name})
+
+
+def test_classifiers_with_names_do_not_share_a_store_by_mistake() -> None:
+    with pytest.raises(ValidationError, match="must hold"):
+        Settings.model_validate({"name": "intents", "store_url": "postgresql://hone@db/hone"})
 
 
 @pytest.mark.parametrize("name", _FIELDS)
@@ -80,8 +105,12 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     kind = _FIELDS[name].annotation
     words: dict[str, str] = {"log_level": "ERROR", "learn_speed": "full", "max_body_bytes": "1900"}
     words |= {"auth": "on", "ingress": "proxy", "allow_unauthenticated": "true", "max_header_bytes": "1900"}
-    words |= {"probation_max_slowdown": "3.5", "bulk_max_bytes": "1900", "log_text": "hash"}
+    words |= {"probation_max_slowdown": "3.5", "bulk_max_bytes": "1900", "log_text": "hash", "memory_trust": "screened"}
+    words |= {"learn_cron": "0 3 * * 1-5", "learn_quiet_hours": "08:00-18:00", "learn_time_zone": "Europe/Berlin"}
+    words |= {"gate_max_growth": "3.5", "gate_mode": "approve", "log_max_bytes": "190000", "learn_nice": "7"}
+    words |= {"learn_preset": "fast", "learn_finetune": "epochs=5"}
     # Not the defaults.
+    words |= {"slo_latency_s": "0.1", "drift_estimator": "atc"}
     words |= {"review_audit_ratio": "0.4", "review_suspect_ratio": "0.4"}
     value = words.get(name) or others[kind]  # type: ignore[index] # every other annotation is one of these
     before = Settings().model_dump()

@@ -69,6 +69,35 @@ def test_learn_follows_the_run_to_its_end(hone: RunHone, service: Settings, stat
     assert (run["state"], run["note"], result.exit_code) == (state, "a test", code)
 
 
+def test_learn_says_how_the_encoder_is_trained(hone: RunHone, service: Settings) -> None:
+    learner = threading.Thread(target=_learn, args=(service, "succeeded"))
+    learner.start()
+    run = json.loads(hone("learn", "--speed", "full", "--preset", "thorough", "--set", "epochs=2", "--json").stdout)
+    learner.join()
+    assert (run["preset"], run["finetune"]) == ("thorough", {"epochs": 2})
+    for wrong in (["--set", "epochs"], ["--set", "warp=9"], ["--speed", "head", "--preset", "fast"]):
+        assert hone("learn", *wrong).exit_code == 2
+    assert hone("learn", "--repeat", "r_1", "--preset", "fast").exit_code == 2
+
+
+def test_learn_resumes_and_repeats_a_run(hone: RunHone, service: Settings) -> None:
+    store = Store.open(service.sqlalchemy_url)
+    stopped = store.create_run("full")
+    store.claim_run("a test")
+    store.record_run(stopped.run_id, {"snapshot": "s"})
+    store.finish_run(stopped.run_id, RunEnd("cancelled"))
+    store.close()
+    for option, field in (("--resume", "resumes"), ("--repeat", "repeats")):
+        learner = threading.Thread(target=_learn, args=(service, "succeeded"))
+        learner.start()
+        run = json.loads(hone("learn", option, stopped.run_id, "--json").stdout)
+        learner.join()
+        assert (run["state"], run["speed"], run[field]) == ("succeeded", "full", stopped.run_id)
+    assert hone("learn", "--resume", "r_1", "--repeat", "r_1").exit_code == 2
+    refused = hone("learn", "--resume", "r_unknown")
+    assert (refused.exit_code, refused.stderr.startswith("hone: ")) == (1, True)
+
+
 def test_status_names_the_replica(hone: RunHone) -> None:
     found = json.loads(hone("status", "--json").stdout)
     assert (found["service"], found["model_version"]) == ("up", "v1")

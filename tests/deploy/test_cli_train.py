@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.bundle import CARD
+from core.finetuning import finetuning, recorded
 from core.registry import Registry
 from core.settings import Settings
 from tests.deploy.conftest import RunHone
+from tests.train.toys import write_toy_base
 
 GOOD = ("solid", "lovely", "bright", "quiet", "sturdy", "handy")
 BAD = ("broken", "ugly", "noisy", "flimsy", "late", "dull")
@@ -86,3 +90,66 @@ def test_a_file_that_is_not_there_is_refused(hone: RunHone, tmp_path: Path) -> N
     result = hone("train", "--data", str(tmp_path / "none.csv"))
     assert result.exit_code == 1
     assert "none.csv" in result.stderr
+
+
+def test_folds_measure_a_way_of_teaching_and_register_nothing(hone: RunHone, settings: Settings, reviews: Path) -> None:
+    result = hone("train", "--data", str(reviews), "--features", "ngrams", "--folds", "3")
+    assert result.exit_code == 0, result.output
+    assert "3 folds" in result.stdout
+    assert Registry(settings.home.registry).versions() == []
+    report = json.loads(hone("train", "--data", str(reviews), "--features", "ngrams", "--folds", "3", "--json").stdout)
+    assert [fold["chosen"] for fold in report["folds"]] == ["ngrams"] * 3
+    assert report["metrics"]["accuracy"]["mean"] > 0.8
+    assert hone("train", "--data", str(reviews), "--folds", "1").exit_code == 2
+
+
+def test_a_full_report_is_a_page_and_json(hone: RunHone, settings: Settings, reviews: Path, tmp_path: Path) -> None:
+    assert hone("train", "--data", str(reviews), "--features", "ngrams").exit_code == 0
+    result = hone("evaluate", str(reviews), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    assert "rows were left out" in result.stdout
+    assert "the linear floor has" in result.stdout
+    assert (tmp_path / "report" / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert found["version"] == "v1"
+    assert found["floor"]["gain"]["value"] == 0.0, "n-grams are the floor"
+    for wrong in (["--slice-by", "label"], ["--out", str(tmp_path), "--compare-with", "torch"]):
+        assert hone("evaluate", str(reviews), *wrong).exit_code == 2
+
+
+def test_rows_are_weighed_where_that_is_asked_for(hone: RunHone, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [f"a {('good', 'bad')[n % 2]} thing {n},{('yes', 'no')[n % 2]},{('north', 'south')[n % 3 == 0]}" for n in range(200)]
+    path.write_text("\n".join(["text,label,region", *rows]), encoding="utf-8")
+    result = hone("train", "--data", str(path), "--features", "ngrams", "--balance", "0.5", "--reweigh", "region")
+    assert result.exit_code == 0, result.output
+    assert hone("train", "--data", str(path), "--balance", "2").exit_code == 2
+
+
+def test_a_version_says_how_its_encoder_was_trained(hone: RunHone, settings: Settings, reviews: Path, tmp_path: Path) -> None:
+    base = write_toy_base(tmp_path / "toy")
+    way = [
+        "--base",
+        str(base),
+        "--speed",
+        "full",
+        "--preset",
+        "fast",
+        "--set",
+        "learning_rate=1e-3",
+        "--set",
+        "schedule=cosine",
+    ]
+    result = hone("train", "--data", str(reviews), *way, "--seed", "3")
+    assert result.exit_code == 0, result.output
+    manifest = Registry(settings.home.registry).manifest("v1")
+    trained = recorded(manifest.lineage.settings)
+    # What was decided on the way, the precision, is part of it.
+    assert trained is not None
+    assert replace(trained, precision=None) == finetuning("fast", {"learning_rate": 1e-3, "schedule": "cosine", "seed": 3})
+    # The card is wrapped, and escapes what Markdown would read.
+    said = " ".join(hone("models", "card", "v1").stdout.replace("\\", "").split())
+    assert f"trained with the settings {trained}" in said
+    assert f"`{trained}`" in (Registry(settings.home.registry).path("v1") / CARD).read_text(encoding="utf-8")
+    for wrong in (["--preset", "fast"], ["--speed", "full", "--set", "epochs=0"], ["--speed", "full", "--preset", "slow"]):
+        assert hone("train", "--data", str(reviews), *wrong).exit_code == 2

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+import core.run_bodies
 import core.schemas
 from core.errors import HoneError
 from core.metrics import CATALOGUE
@@ -61,7 +62,8 @@ def test_every_metric_is_documented() -> None:
 
 @pytest.mark.parametrize(("schema", "body"), EXAMPLE.findall(README))
 def test_the_examples_of_the_readme_are_valid(schema: str, body: str) -> None:
-    model: type[BaseModel] = getattr(core.schemas, schema)
+    module = core.schemas if hasattr(core.schemas, schema) else core.run_bodies
+    model: type[BaseModel] = getattr(module, schema)
     model.model_validate_json(body)
 
 

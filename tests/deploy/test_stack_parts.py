@@ -87,7 +87,7 @@ with locked(Home(Path({str(settings.home.root)!r}))):
 
 
 def test_a_whole_state_needs_no_mending(settings: Settings, registry: Registry) -> None:
-    assert mend(settings.home) == []
+    assert mend(settings.home, Registry(settings.home.registry)) == []
     assert registry.aliases().champion == "v1"
 
 
@@ -99,19 +99,19 @@ def test_what_a_crash_left_is_cleared_away(settings: Settings, registry: Registr
     (begun / "run.log").write_text("kept")
     (home.runs / "teach-abc" / "bundle").mkdir(parents=True)
     (home.metrics / "counter_12.db").write_bytes(b"\0")
-    said = mend(home)
+    said = mend(home, Registry(home.registry))
     assert len(said) == 3
     assert [entry.name for entry in begun.iterdir()] == ["run.log"]
     assert not (home.runs / "teach-abc").exists()
     assert list(home.metrics.iterdir()) == []
     assert registry.versions() == ["v1"]
-    assert mend(home) == []
+    assert mend(home, Registry(home.registry)) == []
 
 
 def test_what_a_training_at_work_writes_is_left_alone(settings: Settings) -> None:
     (settings.home.runs / "teach-abc" / "bundle").mkdir(parents=True)
     with teaching(settings.home):
-        assert mend(settings.home) == []
+        assert mend(settings.home, Registry(settings.home.registry)) == []
     assert (settings.home.runs / "teach-abc" / "bundle").is_dir()
 
 
@@ -123,7 +123,7 @@ def test_two_trainings_on_one_home_do_not_mix(settings: Settings) -> None:
 def test_a_damaged_champion_gives_way_to_the_version_before(settings: Settings, registry: Registry) -> None:
     registry.promote(register_ngram_bundle(registry, seed=1), by="test", why="a fixture")
     (registry.path("v2") / "card.md").write_text("altered")
-    (sentence,) = mend(settings.home)
+    (sentence,) = mend(settings.home, Registry(settings.home.registry))
     assert "v2 is damaged" in sentence
     assert registry.aliases().champion == "v1"
 
@@ -131,14 +131,14 @@ def test_a_damaged_champion_gives_way_to_the_version_before(settings: Settings, 
 def test_a_damaged_champion_with_none_before_is_one_sentence(settings: Settings, registry: Registry) -> None:
     (registry.path("v1") / "card.md").write_text("altered")
     with pytest.raises(BundleError, match="no earlier version to go back to"):
-        mend(settings.home)
+        mend(settings.home, Registry(settings.home.registry))
 
 
 def test_processes_of_an_earlier_stack_are_ended(settings: Settings) -> None:
     folder = short_folder()
     left = subprocess.Popen(SLEEPER, env={**os.environ, MARK: "an-earlier-one"})
     leave_trace(settings.home, Trace(mark="an-earlier-one", pid=1, folder=folder))
-    assert mend(settings.home) == ["ended 1 processes that an earlier stack had left"]
+    assert mend(settings.home, Registry(settings.home.registry)) == ["ended 1 processes that an earlier stack had left"]
     assert left.wait(10) != 0
     assert not folder.exists()
     assert not (settings.home.root / TRACE).exists()
@@ -148,13 +148,13 @@ def test_a_trace_cannot_make_it_remove_other_folders(settings: Settings, tmp_pat
     precious = tmp_path / f"{FOLDER_PREFIX}precious"
     precious.mkdir()
     leave_trace(settings.home, Trace(mark="m", pid=1, folder=precious))
-    mend(settings.home)
+    mend(settings.home, Registry(settings.home.registry))
     assert precious.is_dir()
 
 
 def test_a_trace_that_cannot_be_read_is_passed_over(settings: Settings) -> None:
     (settings.home.root / TRACE).write_text("{")
-    assert mend(settings.home) == []
+    assert mend(settings.home, Registry(settings.home.registry)) == []
 
 
 def test_the_guard_ends_what_carries_its_mark_or_has_its_files_open_and_nothing_else(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -21,6 +23,7 @@ from deploy.client import ServiceClient
 from deploy.stack.guard import stack_processes
 from deploy.stack.learner import settings_environment
 from deploy.stack.preflight import TRACE, Trace
+from tests.collectors import Collector, collecting
 from tests.deploy.conftest import free_port
 from tests.deploy.test_quiet import QUIETING
 
@@ -109,19 +112,59 @@ def refused(settings: Settings, user: Path) -> str:
     return result.stderr
 
 
+def check_metrics(settings: Settings) -> None:
+    """Check that the one target that is named answers, by the way callers come, for replica and learner."""
+    with httpx.Client(base_url=settings.url, trust_env=False, timeout=30) as http:
+        (group,) = http.get("/v1/metrics/targets").json()
+        assert group["targets"] == [f"127.0.0.1:{settings.port}"]
+        deadline = time.monotonic() + 60
+        while True:
+            told = http.get("/metrics", params={"node": group["labels"]["__param_node"]}).raise_for_status().text
+            if 'hone_process_threads{process="learner"}' in told:
+                break
+            assert time.monotonic() < deadline, "the learner counts elsewhere"
+            time.sleep(0.5)
+    assert 'hone_requests_total{route="/v1/corrections",status="201"} 1.0' in told
+    assert 'hone_process_threads{process="replica"}' in told
+
+
+def watched(settings: Settings, collector: Collector) -> Settings:
+    """Return settings with which everything that can be told of requests is."""
+    return settings.model_copy(update={"access_log_ratio": 1.0, "traces_url": collector.url})
+
+
+def check_told(settings: Settings, collector: Collector) -> None:
+    """Check that the prediction is in the access log and in a trace, and its text in neither."""
+    deadline = time.monotonic() + 30
+    while not (predicted := [span for span in collector.spans() if span.name == "POST /v1/predict"]):
+        assert time.monotonic() < deadline, "no trace came"
+        time.sleep(0.2)
+    below = {span.name for span in collector.spans() if span.trace_id == predicted[-1].trace_id}
+    assert {"tokenization", "engine"} <= below
+    written = (settings.home.logs / "access.jsonl").read_text()
+    lines = [json.loads(line) for line in written.splitlines()]
+    ours = next(line for line in lines if line["route"] == "/v1/corrections" and line["status"] == 201)
+    assert (ours["client"], ours["method"]) == ("hone", "POST")
+    assert {line["version"] for line in lines if line["route"] == "/v1/predict" and line["status"] == 200} == {"v1"}
+    assert "so positive" not in written
+    assert not any(b"so positive" in request.SerializeToString() for request in collector.received)
+
+
 def test_a_stack_that_was_killed_starts_again_with_all_it_had_acknowledged(
     settings: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     user = tmp_path / "user"
     user.mkdir()
     client = ServiceClient(settings)
-    with up(settings, user) as first:
+    with collecting() as collector, up(watched(settings, collector), user) as first:
         answer = client.predict("so positive")
         assert (answer.label, answer.model_version) == ("positive", "v1")
         assert "another hone already runs" in refused(settings.model_copy(update={"port": free_port()}), user)
         beside = settings.model_copy(update={"home_dir": tmp_path / "beside"})
         assert f"port {settings.port} on 127.0.0.1 is in use" in refused(beside, user)
         correction = client.correct("neutral", prediction_id=answer.prediction_id)
+        check_metrics(settings)
+        check_told(settings, collector)
         first.process.kill()
         first.wait_until_gone(20)
 

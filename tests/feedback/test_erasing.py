@@ -83,6 +83,8 @@ def _fill(place: Place) -> str:
     spool.release()
     (home.cache / "embeddings").mkdir(parents=True)
     (home.cache / "embeddings" / "x.safetensors").write_bytes(b"rows")
+    home.checkpoints.mkdir(exist_ok=True)
+    (home.checkpoints / "r_1.pt").write_bytes(b"weights")
     return snapshot.hash
 
 
@@ -111,6 +113,7 @@ def test_a_persons_data_leaves_store_spool_snapshots_and_caches_and_the_versions
     assert place.store.prediction("p2").text == "text number 2"
     assert "text number 5" in "".join(path.read_text() for path in Spool(home.spool, 0).waiting())
     assert not list((home.cache).rglob("*.safetensors"))
+    assert not list(home.root.rglob("*.pt"))
     # Not even in free pages, or in the log beside the database.
     assert _files_with(home.root.parent, SECRET) == []
     assert place.store.verify_trail().entries == 1
@@ -182,10 +185,10 @@ def test_an_erasure_that_was_killed_before_the_files_is_finished_later(place: Pl
     erasure_id, _ = place.store.erase(Target(Discretion.of(place.settings).pseudonym(ADA)), "test")
     assert _files_with(home.root, SECRET)
     assert [erasure.erasure_id for erasure in place.store.unswept_erasures()] == [erasure_id]
-    assert finish_erasures(place.store, home) == 1
+    assert finish_erasures(place.store, place.settings) == 1
     assert _files_with(home.root.parent, SECRET) == []
     assert place.store.unswept_erasures() == []
-    assert finish_erasures(place.store, home) == 0
+    assert finish_erasures(place.store, place.settings) == 0
 
 
 def test_subjects_of_another_secret_are_not_passed_over_in_silence(place: Place) -> None:
@@ -224,7 +227,9 @@ def test_processes_that_come_first_together_agree_on_one_secret(tmp_path: Path) 
 
 # Each table of the store, and why erasing a person need not look there or does.
 _ERASED = {"predictions", "corrections", "withdrawals", "idempotency", "suspicions", "review_items", "review_skips"}
+_ERASED |= {"lesson_changes"}
 _NO_TEXTS = {"runs", "run_corrections", "leases", "replicas", "erasures", "erased_corrections", "trail", "label_events"}
+_NO_TEXTS |= {"outlooks", "drift_windows", "drift_alarms", "drift_references", "traffic"}
 
 
 def test_every_table_is_known_to_be_erased_from_or_to_hold_no_texts() -> None:

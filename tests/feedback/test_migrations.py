@@ -138,7 +138,7 @@ def test_a_store_of_a_newer_release_is_refused_unchanged(store: Store, store_url
     store.close()
     engine = create_engine(make_url(store_url))
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999', oldest_reader = '9999'"))
     with pytest.raises(StoreUnavailable, match="newer"):
         Store.open(store_url)
     assert "corrections" in inspect(engine).get_table_names()

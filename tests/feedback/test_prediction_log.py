@@ -15,7 +15,7 @@ from core.errors import InputError, StoreUnavailable
 from core.schemas import PredictionRecord
 from feedback.delivery import LogEvent
 from feedback.prediction_log import PredictionLog
-from feedback.spool import Spool
+from feedback.spool import Spool, SpoolExtent
 from feedback.store import Store
 from tests.feedback.records import prediction
 
@@ -224,3 +224,13 @@ def test_a_living_process_keeps_its_own_file(tmp_path: Path) -> None:
         path.unlink()
     with other.taken_over(path) as file:
         assert file is None
+
+
+def test_what_waits_is_told_by_size_rows_and_the_age_of_the_oldest(tmp_path: Path) -> None:
+    assert Spool(tmp_path, 10**6).extent() == SpoolExtent(0, 0, None)
+    mine, other = Spool(tmp_path, 10**6), Spool(tmp_path, 10**6)
+    first, second, third = prediction(1), prediction(2), prediction(3)
+    other.append([second])
+    mine.append([first, third])
+    extent = mine.extent()
+    assert extent == SpoolExtent(mine.size_bytes(), 3, min(first.created_at, second.created_at))

@@ -132,6 +132,7 @@ def test_a_suspect_is_judged_by_others_and_leaves_when_it_is_cleared(store: Stor
     assert ask(store, "eve") == []
     (item,) = ask(store, "ann")
     assert (item.stratum, item.text, item.predicted_label) == ("suspect", "a doubtful text", "y")
+    assert item.reasons == [_REASON]
     task = store.review_task(item.item_id, "ann")
     assert (task.prediction_id, task.text) == (None, "a doubtful text")
     store.decide_suspicion(correction_id, SuspicionDecision(decision="release", by="op", why="known"))

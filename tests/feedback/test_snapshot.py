@@ -17,6 +17,7 @@ from core.labels import LabelSet
 from core.schemas import CorrectionKind
 from core.text import Split, split_of, text_key
 from feedback.corrections import TrainingCorrection
+from feedback.examples import load_examples, reading_once, save_examples
 from feedback.snapshot import BaseDataset, Example, Snapshot, SnapshotCounts, build_snapshot
 from tests.feedback.records import training_correction
 
@@ -189,3 +190,23 @@ def test_text_no_file_can_keep_is_refused_and_not_quoted(tmp_path: Path) -> None
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert BaseDataset.current(tmp_path) is None
+
+
+def test_within_a_block_a_file_is_read_once_unless_it_has_changed(tmp_path: Path) -> None:
+    name = save_examples(tmp_path, [Example.of("Great phone", "positive")])
+    path = tmp_path / f"{name}.parquet"
+    body = path.read_bytes()
+    with reading_once():
+        first = load_examples(tmp_path, name)
+        assert load_examples(tmp_path, name) is first
+        path.chmod(0o644)
+        path.write_bytes(body[:-1] + b"x")
+        with pytest.raises(DataError):
+            load_examples(tmp_path, name)
+        path.unlink()
+        with pytest.raises(DataError, match="is missing"):
+            load_examples(tmp_path, name)
+    path.write_bytes(body)
+    again = load_examples(tmp_path, name)
+    assert again == first
+    assert load_examples(tmp_path, name) is not again

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from core.classifier import Classifier
-from load_tests.baselines.expert import Model, build
+from load_tests.baselines.expert import build
+from load_tests.baselines.int8_model import Model
 from tests.core.encoders import write_encoder_bundle
 
 # Words no tokenizer knows, so that n-grams, which it leaves out, have no say; their number moves the embedding.

@@ -20,7 +20,8 @@ class FakeEngine:
     ``prepare`` keeps a text as its length in words, so every word costs one token; it reads 100 at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lanes: int = 1, batch_texts: int | None = None) -> None:
+        self.lanes, self.batch_texts = lanes, batch_texts
         self.batches: list[list[int]] = []
         self.free = threading.Event()
         self.free.set()
@@ -43,6 +44,9 @@ class FakeEngine:
         if self.poison in lengths:
             raise ValueError("cannot be scored")
         return fake_scores(lengths) * (np.nan if self.broken else 1.0)
+
+    def logits_and_embeddings(self, prepared: Sequence[Prepared]) -> tuple[FloatMatrix, FloatMatrix | None]:
+        return self.logits(prepared), None
 
     def logits(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         return np.asarray(np.log(np.maximum(self.score(prepared), 1e-30)), dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,6 +42,10 @@ async def _started(engine: FakeEngine) -> None:
 async def _waiting(batcher: Batcher, texts: int) -> None:
     """Return when so many texts wait and are tokenized."""
     await until(lambda: batcher.waiting_texts == texts == len(batcher._line))
+
+
+def _has_batches(engine: FakeEngine, count: int) -> bool:
+    return len(engine.batches) == count
 
 
 @settings(max_examples=25, deadline=None)
@@ -175,7 +180,6 @@ async def test_what_batches_cost_is_measured(batcher: Batcher, metrics: Metrics)
 
     await until(lambda: value("hone_engine_seconds_count") == 1.0)
     assert value("hone_batch_texts_sum") == 2.0
-    assert value("hone_queue_seconds_count") == 2.0
     assert value("hone_tokens_total", kind="text") == 22.0
     assert value("hone_tokens_total", kind="padding") == 2.0
 
@@ -190,3 +194,54 @@ async def test_a_thread_that_breaks_fails_its_callers_and_the_health_check(
     with pytest.raises(Unavailable, match="batching has stopped"):
         await batcher.score(FakeEngine(), [words(1)])
     await until(lambda: not batcher.alive)
+
+
+async def test_an_engine_with_lanes_works_on_as_many_batches_at_a_time(metrics: Metrics) -> None:
+    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(QUEUE_MAX_TEXTS)), metrics, lanes=3)
+    batcher.start()
+    engine = FakeEngine(lanes=2, batch_texts=4)
+    engine.free.clear()
+    asked = []
+    for number in range(2):
+        asked.append(asyncio.create_task(batcher.score(engine, [words(3)])))
+        await until(partial(_has_batches, engine, number + 1))
+    # Both lanes are taken, though the batcher has a thread more.
+    asked += [asyncio.create_task(batcher.score(engine, [words(3)])) for _ in range(6)]
+    await _waiting(batcher, 6)
+    assert engine.batches == [[3], [3]]
+    engine.free.set()
+    await asyncio.gather(*asked)
+    assert sorted(map(len, engine.batches)) == [1, 1, 2, 4]
+    await batcher.close()
+
+
+async def test_a_request_of_many_texts_is_shared_out_among_the_lanes(metrics: Metrics) -> None:
+    batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(QUEUE_MAX_TEXTS)), metrics, lanes=2)
+    batcher.start()
+    engine = FakeEngine(lanes=2, batch_texts=4)
+    engine.free.clear()
+    asked = asyncio.create_task(batcher.score(engine, [words(3)] * 8))
+    # Two batches are begun before either is done.
+    await until(lambda: engine.batches == [[3] * 4, [3] * 4])
+    engine.free.set()
+    assert (await asked).scores.shape == (8, 2)
+    await batcher.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=40), min_size=1, max_size=12), st.integers(1, 4))
+def test_lanes_answer_every_text_once_and_in_order(requests: list[list[int]], lanes: int) -> None:
+    engines = [FakeEngine(lanes=lanes), FakeEngine(lanes=1)]
+
+    async def ask_all() -> None:
+        batcher = Batcher(BatchBudget(8, 256), Admission(QueueLimits(10_000)), Metrics(), lanes=4)
+        batcher.start()
+        asked = (batcher.score(engines[place % 2], [words(n) for n in lengths]) for place, lengths in enumerate(requests))
+        for lengths, answer in zip(requests, await asyncio.gather(*asked), strict=True):
+            np.testing.assert_array_equal(answer.scores, fake_scores(lengths))
+        assert batcher.waiting_texts == 0
+        await batcher.close()
+
+    asyncio.run(ask_all())
+    found = [n for engine in engines for batch in engine.batches for n in batch]
+    assert sorted(found) == sorted(n for lengths in requests for n in lengths)

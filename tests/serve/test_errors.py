@@ -105,8 +105,9 @@ async def test_what_nobody_foresaw_is_told_without_its_cause(
     assert "secret" not in response.text
     assert "Traceback" not in response.text
     logged = [record for record in caplog.records if record.name == "hone.serve" and record.levelname == "ERROR"]
-    assert [vars(record)["request_id"] for record in logged] == [answer.request_id]
-    assert "secret" not in logged[0].getMessage()
+    # What watches the registry meets the same failure in its own time, for no request.
+    assert [vars(record)["request_id"] for record in logged if "request_id" in vars(record)] == [answer.request_id]
+    assert not any("secret" in record.getMessage() for record in logged)
     assert service.value("hone_refused_total", code="internal") == 1.0
 
 

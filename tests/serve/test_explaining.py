@@ -120,6 +120,9 @@ async def test_what_is_not_explained_is_said(service: Service, body: dict[str, A
 class _Counting:
     """Answers by which of the words a, b, c are there, with an effect of a and b together; remembers what it was asked."""
 
+    lanes = 1
+    batch_texts: int | None = None
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 
@@ -127,6 +130,9 @@ class _Counting:
         assert reading == "right"
         self.asked += texts
         return [Prepared([1, *(ord(word) for word in text.split())], None, truncated=False) for text in texts]
+
+    def logits_and_embeddings(self, prepared: Sequence[Prepared]) -> tuple[FloatMatrix, FloatMatrix | None]:
+        return self.logits(prepared), None
 
     def score(self, prepared: Sequence[Prepared]) -> FloatMatrix:
         raise AssertionError(f"logits are asked for, of {len(prepared)} texts")

@@ -11,4 +11,8 @@ import serve
 def test_only_the_adapter_knows_ray() -> None:
     imports = re.compile(r"^(from|import) ray\b", re.MULTILINE)
     modules = Path(serve.__file__).parent.glob("*.py")
-    assert {path.stem for path in modules if imports.search(path.read_text(encoding="utf-8"))} == {"replica", "service"}
+    assert {path.stem for path in modules if imports.search(path.read_text(encoding="utf-8"))} == {
+        "ray_nodes",
+        "replica",
+        "service",
+    }

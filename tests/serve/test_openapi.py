@@ -17,6 +17,11 @@ OPERATIONS = {
     ("get", "/v1/models"),
     ("get", "/v1/models/{version}"),
     ("post", "/v1/models/{version}/promote"),
+    ("post", "/v1/models/{version}/approve"),
+    ("get", "/v1/models/{version}/card"),
+    ("get", "/v1/models/{version}/card.md"),
+    ("get", "/v1/models/{version}/gate"),
+    ("get", "/v1/models/{version}/gate.html"),
     ("post", "/v1/confirmations"),
     ("post", "/v1/corrections/bulk"),
     ("get", "/v1/corrections/export"),
@@ -35,6 +40,7 @@ OPERATIONS = {
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),
+    ("get", "/v1/metrics/targets"),
     ("post", "/v1/models/{version}/challenge"),
     ("get", "/v1/model"),
     ("post", "/v1/withdraw"),
@@ -46,6 +52,12 @@ OPERATIONS = {
     ("get", "/v1/trail/verify"),
     ("get", "/v1/annotators"),
     ("get", "/v1/accuracy"),
+    ("get", "/v1/drift"),
+    ("get", "/v1/history"),
+    ("get", "/v1/drift/{window_id}/why"),
+    ("get", "/v1/drift/{window_id}/why.html"),
+    ("post", "/v1/drift/alarms/{alarm_id}"),
+    ("post", "/v1/drift/reference"),
     ("get", "/v1/quarantine"),
     ("post", "/v1/quarantine"),
     ("post", "/v1/quarantine/{correction_id}"),
@@ -71,6 +83,8 @@ OPERATIONS = {
     ("post", "/label-studio/webhook"),
 }
 PARAMETERS = {
+    "{window_id}": "w_0",
+    "{alarm_id}": "d_0",
     "{version}": "v1",
     "{correction_id}": "c_1",
     "{run_id}": "r_1",
@@ -78,8 +92,8 @@ PARAMETERS = {
     "{item_id}": "i_1",
     "{model}": "hone",
 }
-# Their answers are not JSON.
-PLAIN = {"/metrics", "/health", "/v1/corrections/export"}
+# Their answers are no JSON object.
+PLAIN = {"/v1/models/v1/card.md", "/metrics", "/v1/metrics/targets", "/health", "/v1/corrections/export"}
 
 
 async def _document(service: Service) -> dict[str, Any]:

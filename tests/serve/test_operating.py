@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import time
 
 import pytest
 
 from core.gate import GateDecision, Rule
 from core.schemas import RunAnswer
+from feedback.leases import LEARNER
+from feedback.store import Store
 from serve.answers import ModelAnswer, ModelsAnswer, StatusAnswer
 from serve.heartbeat import Heartbeat
 from tests.bundles import LABELS, register_ngram_bundle
@@ -71,6 +75,12 @@ async def test_promoting_and_rolling_back_move_what_answers(service: Service) ->
         ("promote", "ann", "looks better"),
         ("rollback", "http", "by hand"),
     ]
+    moves = (await service.http.get("/v1/models/v2")).json()["moves"]
+    assert [(move["action"], move["version"], move["replaced"]) for move in moves] == [
+        ("rollback", "v1", "v2"),
+        ("promote", "v2", "v1"),
+        ("register", "v2", None),
+    ]
 
 
 async def test_what_the_gate_refused_takes_an_override(service: Service) -> None:
@@ -111,6 +121,37 @@ async def test_a_run_is_queued_shown_and_stopped(service: Service) -> None:
     assert (again.status_code, again.json()["code"]) == (409, "run_not_active")
 
 
+async def test_a_run_is_resumed_and_repeated(service: Service) -> None:
+    from feedback.runs import RunEnd
+    from feedback.store import Store
+
+    asked = (await service.post("/v1/runs", {"speed": "full"})).json()["run_id"]
+    early = await service.post("/v1/runs", {"resume": asked})
+    assert (early.status_code, early.json()["code"]) == (409, "run_not_repeatable")
+    await service.parts.store.call(Store.claim_run, "test")
+    await service.parts.store.call(Store.record_run, asked, {"snapshot": "s"})
+    await service.parts.store.call(Store.finish_run, asked, RunEnd("cancelled"))
+    resumed = RunAnswer.model_validate_json((await service.post("/v1/runs", {"resume": asked, "note": "on"})).content)
+    assert (resumed.state, resumed.speed, resumed.resumes, resumed.note) == ("queued", "full", asked, "on")
+    repeated = RunAnswer.model_validate_json((await service.post("/v1/runs", {"repeat": asked})).content)
+    assert (repeated.repeats, repeated.resumes) == (asked, None)
+    for body in ({"resume": asked, "repeat": asked}, {"resume": asked, "speed": "full"}):
+        assert (await service.post("/v1/runs", body)).status_code in (400, 422)
+    assert (await service.post("/v1/runs", {"repeat": "r_unknown"})).status_code == 404
+
+
+async def test_a_run_says_how_it_was_asked_to_train_the_encoder(service: Service) -> None:
+    body = {"speed": "full", "preset": "thorough", "finetune": {"layer_decay": 0.9, "dropout": None}}
+    queued = RunAnswer.model_validate_json((await service.post("/v1/runs", body)).content)
+    assert (queued.preset, queued.finetune) == ("thorough", body["finetune"])
+    usual = RunAnswer.model_validate_json((await service.post("/v1/runs", {})).content)
+    assert (usual.preset, usual.finetune) == (None, None)
+    for wrong in ({"finetune": {"epochs": 0}}, {"finetune": {"warp": 9}}, {"speed": "head", "preset": "fast"}):
+        assert (await service.post("/v1/runs", wrong)).status_code in (400, 422)
+    for wrong in ({"preset": "fast"}, {"finetune": {"epochs": 2}}):
+        assert (await service.post("/v1/runs", {"repeat": queued.run_id, **wrong})).status_code in (400, 422)
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_unknown_runs_are_not_found(service: Service, method: str) -> None:
     response = await service.http.request(method, "/v1/runs/r_nowhere")
@@ -120,7 +161,7 @@ async def test_unknown_runs_are_not_found(service: Service, method: str) -> None
 async def test_unknown_speeds_are_refused(service: Service) -> None:
     response = await service.post("/v1/runs", {"speed": "memory"})
     assert response.status_code == 400
-    assert "speed: must be 'head' or 'full'" in response.json()["error"]
+    assert "speed: must be 'head', 'full' or 'auto'" in response.json()["error"]
 
 
 async def test_the_status_tells_what_serves_and_what_people_said(service: Service) -> None:
@@ -194,7 +235,28 @@ async def test_gauges_that_are_slow_to_read_are_read_seldom(service: Service, mo
     seconds, shown = itertools.count(), itertools.count()
     # Each look at the clock is a second after the one before.
     beating = Heartbeat(service.parts, lambda: float(next(seconds)))
-    monkeypatch.setattr(beating, "_show", lambda _: next(shown))
+    here = asyncio.current_task()
+    # The replica has a heartbeat of its own, which may beat meanwhile.
+    monkeypatch.setattr("serve.heartbeat.show_store", lambda *_: next(shown) if asyncio.current_task() is here else None)
     for _ in range(40):
         await beating.beat()
     assert next(shown) == 2
+
+
+async def test_what_is_known_rather_than_counted_is_shown(service: Service) -> None:
+    await Heartbeat(service.parts).beat()
+    assert service.value("hone_learner_up") == 0.0
+    assert service.value("hone_corrections_unlearned") == 0.0
+    assert service.value("hone_spool_rows") == service.value("hone_spool_age_seconds") == 0.0
+    answer = (await service.post("/v1/predict", {"text": "positive"})).json()
+    assert service.parts.log is not None
+    await asyncio.to_thread(service.parts.log.flush, 10.0)
+    correction = {"prediction_id": answer["prediction_id"], "label": "negative"}
+    assert (await service.post("/v1/corrections", correction)).status_code == 201
+    await service.parts.store.call(Store.take_lease, LEARNER, "somebody", 60.0)
+    await Heartbeat(service.parts).beat()
+    assert service.value("hone_learner_up") == 1.0
+    assert service.value("hone_corrections_unlearned") == 1.0
+    assert service.value("hone_champion_since_timestamp_seconds") == pytest.approx(time.time(), abs=600)
+    assert service.value("hone_store_seconds_count", call="add_correction") == 1.0
+    assert service.value("hone_store_failures_total") == 0.0

@@ -86,6 +86,8 @@ async def test_what_was_answered_is_kept(service: Service) -> None:
         "subject": None,
         "text_kept": "full",
         "sample_ratio": 1.0,
+        "model_label": None,
+        "model_score": None,
     }
     assert timedelta(0) <= record.created_at - before < timedelta(minutes=1)
     assert service.value("hone_log_rows_total", outcome="written") == 1.0
@@ -102,7 +104,7 @@ async def test_answers_are_counted(service: Service) -> None:
     await service.post("/v1/predict", {"texts": ["a", "b"]})
     await service.post("/v1/predict", {"text": ""})
     assert service.value("hone_predictions_total", version="v1", source="head") == 2.0
-    assert service.value("hone_prediction_seconds_count", version="v1") == 2.0
+    assert service.value("hone_prediction_seconds_count", version="v1", source="head") == 2.0
     assert service.value("hone_requests_total", route="/v1/predict", status="200") == 1.0
     assert service.value("hone_requests_total", route="/v1/predict", status="422") == 1.0
     assert service.value("hone_refused_total", code="invalid_text") == 1.0

@@ -6,7 +6,8 @@ from core.quality_bodies import Reason
 from core.schemas import CorrectionRequest
 from feedback.store import Store
 from feedback.suspicion import Evidence
-from tests.serve.conftest import Service
+from tests.bundles import register_ngram_bundle
+from tests.serve.conftest import Service, Start
 
 
 async def _quarantine(service: Service, text: str, annotator: str | None = "eve") -> str:
@@ -113,3 +114,30 @@ async def test_bad_answers_are_refused(service: Service) -> None:
     assert (await service.http.get("/v1/review")).status_code == 400
     assert (await service.http.get("/v1/review?annotator=%00")).status_code == 400
     assert (await service.http.get("/v1/accuracy")).json()["versions"][0]["judged"] == 0
+
+
+async def test_accuracy_is_told_by_audit_by_label_and_by_corrections_side_by_side(service: Service) -> None:
+    await _audit(service, 4)
+    items = (await service.http.get("/v1/review?annotator=ann&limit=4")).json()["items"]
+    for item, label in zip(items, ("positive", "positive", "positive", "negative"), strict=True):
+        await service.post(f"/v1/review/{item['item_id']}", {"label": label, "annotator": "ann"})
+    (found,) = (await service.http.get("/v1/accuracy")).json()["versions"]
+    assert (found["version"], found["accuracy"], found["judged"]) == ("v1", 0.75, 4)
+    assert [(one["label"], one["accuracy"], one["judged"]) for one in found["classes"]] == [
+        ("positive", 1.0, 3),
+        ("negative", 0.0, 1),
+    ]
+    assert found["naive"] == {"right": 3, "wrong": 1, "accuracy": 0.75}
+    assert (found["estimated"], found["gap"]) == (None, None)
+
+
+async def test_a_label_that_comes_late_counts_to_the_version_that_had_answered(start: Start) -> None:
+    async with start(versions=1) as service:
+        await _audit(service, 1)
+        (item,) = (await service.http.get("/v1/review?annotator=ann")).json()["items"]
+        newer = register_ngram_bundle(service.parts.registry, seed=9)
+        service.parts.registry.promote(newer, by="test", why="a fixture")
+        await service.serves(newer)
+        await service.post(f"/v1/review/{item['item_id']}", {"label": "positive", "annotator": "ann"})
+        (found,) = (await service.http.get("/v1/accuracy")).json()["versions"]
+        assert (found["version"], found["judged"], found["naive"]["right"]) == ("v1", 1, 1)

@@ -106,7 +106,7 @@ def test_two_replicas_answer_swap_and_end_in_order(cluster: None, settings: Sett
             client.join()
         answered = _check_load(settings, clients)
         exposed = http.get("/metrics").text
-    stop_service()
+    stop_service(settings)
     assert 'hone_swaps_total{outcome="swapped"} 2.0' in exposed, "the counters of both replicas are summed"
     _check_end(settings, answered)
 

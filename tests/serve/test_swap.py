@@ -199,7 +199,7 @@ async def test_a_version_rolled_back_while_it_loads_sees_no_traffic(registry: Re
     go_on.set()
     await looking
     assert _version(slot) == "v1"
-    assert metrics.registry.get_sample_value("hone_swaps_total", {"outcome": "swapped"}) is None
+    assert metrics.registry.get_sample_value("hone_swaps_total", {"outcome": "swapped"}) == 0.0
 
 
 async def test_an_unreadable_registry_changes_nothing(registry: Registry, metrics: Metrics) -> None:
@@ -256,7 +256,7 @@ async def test_fifty_swaps_under_load_tear_no_answer_and_leave_nothing_behind(st
         answers = await asyncio.gather(*clients)
         assert min(answers) > 0
         assert service.value("hone_swaps_total", outcome="swapped") == SWAPS + 5
-        assert service.value("hone_swaps_total", outcome="failed") is None
+        assert service.value("hone_swaps_total", outcome="failed") == 0.0
         assert all(now <= then + 4 for then, now in zip(before, after, strict=True)), (before, after)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from train.doubt import FloatMatrix, IntVector, doubted, near_similarity
+from train.doubt import Doubt, FloatMatrix, IntVector, doubted, near_similarity, vouched_ratio
 
 
 def _unit(rows: NDArray[np.float64]) -> FloatMatrix:
@@ -72,3 +72,32 @@ def test_doubt_falls_on_base_rows_and_never_on_corrections(seed: int, similarity
     assert set(found.tolist()) <= set(base.tolist())
     nearest = corrected[(embeddings[found] @ embeddings[corrected].T).argmax(axis=1)]
     assert (labels[nearest] != labels[found]).all()
+
+
+def test_a_class_that_stands_together_is_not_doubted_for_a_new_one_beside_it() -> None:
+    embeddings, labels = _clusters(200, 0.1)
+    # The last cluster is a label that nobody knew: its corrections are the nearest ones to all that is there.
+    base, corrected = np.flatnonzero(labels < 2), np.flatnonzero(labels == 2)
+    doubt = Doubt(embeddings, labels, base)
+    assert len(doubted(embeddings, labels, base, corrected, similarity=-1.0)) == len(base)
+    assert doubt.places(base, corrected).tolist() == []
+
+
+def test_scattered_labels_beside_corrections_are_doubted() -> None:
+    embeddings, truth = _clusters(200, 0.1)
+    labels = truth.copy()
+    corrected, spoilt = np.split(np.flatnonzero(truth == 2)[:45], [20])
+    labels[spoilt] = np.random.default_rng(0).integers(3, 60, len(spoilt))
+    base = np.concatenate([np.flatnonzero(truth < 2), spoilt])
+    found = Doubt(embeddings, labels, base).places(base, corrected)
+    assert set(found.tolist()) <= set(spoilt.tolist())
+    assert len(found) > 0.9 * len(spoilt)
+
+
+def test_rows_that_say_the_same_vouch_for_each_other() -> None:
+    embeddings, labels = _clusters(20, 0.05)
+    everything = np.arange(60)
+    assert vouched_ratio(embeddings, labels, everything, everything).tolist() == [1.0] * 60
+    labels[0] = 2
+    assert vouched_ratio(embeddings, labels, everything, np.array([0])).tolist() == [0.0]
+    assert vouched_ratio(embeddings, labels, np.array([0]), np.array([0])).tolist() == [0.0], "nobody else is there"

@@ -35,7 +35,7 @@ def test_a_better_candidate_is_promoted(bench: Bench) -> None:
     decision = bench.registry.decision("v2")
     assert decision is not None
     assert (run.stage, decision.champion) == (decision.summary, "v1")
-    assert run.metrics == read_manifest(bench.registry.path("v2")).metrics
+    assert run.metrics.items() >= read_manifest(bench.registry.path("v2")).metrics.items()
     assert run.snapshot is not None
     assert Snapshot.load(bench.settings.home.snapshots, run.snapshot).hash == run.snapshot
     bench.check_sound()
@@ -59,6 +59,22 @@ def test_a_candidate_the_gate_refuses_is_kept_but_does_not_serve(bench: Bench) -
     bench.check_sound()
 
 
+def test_a_candidate_that_a_person_has_to_sign_for_waits(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"gate_mode": "approve"})
+    executor = Executor(settings, bench.store, bench.metrics)
+    bench.store.create_run("head")
+    claimed = bench.store.claim_run("test")
+    assert claimed is not None
+    run = executor.execute(claimed, fit_well)
+    assert (run.state, run.version, run.promoted) == ("succeeded", "v2", None)
+    assert bench.registry.aliases().champion == "v1"
+    assert bench.registry.standing("v2") == "waiting"
+    decision = bench.registry.decision("v2")
+    assert decision is not None
+    assert (decision.promote, decision.mode) == (True, "approve")
+    bench.check_sound()
+
+
 def test_the_job_holds_what_the_fit_needs(bench: Bench) -> None:
     seen: list[FitJob] = []
 
@@ -73,7 +89,7 @@ def test_the_job_holds_what_the_fit_needs(bench: Bench) -> None:
     assert (job.parent.version, job.parent.folder) == ("v1", bench.registry.path("v1"))
     assert job.request.speed == "head"
     assert job.request.features == "ngrams"
-    assert job.place.staging.parent == bench.settings.home.runs
+    assert job.place.staging.parent == bench.settings.home.runs / run.run_id
 
 
 def test_corrections_reach_the_snapshot_and_name_the_version_that_learned(bench: Bench) -> None:
@@ -87,6 +103,36 @@ def test_corrections_reach_the_snapshot_and_name_the_version_that_learned(bench:
     assert examples["number 0 is negative"].label == "negative"
     used = {found.label: found.used_by for found in bench.store.corrections().corrections}
     assert used == {"positive": ["v2"], "outdated": []}
+
+
+def test_auto_fits_a_head_first_and_says_why_that_is_enough(bench: Bench) -> None:
+    seen: list[FitJob] = []
+
+    def fit(job: FitJob) -> Path:
+        seen.append(job)
+        return fit_well(job)
+
+    bench.store.create_run("auto")
+    claimed = bench.store.claim_run("test")
+    assert claimed is not None
+    run = bench.executor.execute(claimed, fit)
+    assert [job.request.speed for job in seen] == ["head"]
+    assert (run.state, run.speed, run.chosen, run.version) == ("succeeded", "auto", "head", "v2")
+    assert run.why is not None
+    assert run.why.startswith("head: ")
+    bench.check_sound()
+
+
+def test_a_learner_that_lost_its_lease_registers_nothing(bench: Bench) -> None:
+    executor = Executor(bench.settings, bench.store, bench.metrics, lambda: False)
+    bench.store.create_run("head")
+    claimed = bench.store.claim_run("test")
+    assert claimed is not None
+    run = executor.execute(claimed, fit_well)
+    assert run.state == "failed"
+    assert "lease was lost" in (run.error or "")
+    assert bench.registry.versions() == ["v1"]
+    bench.check_sound()
 
 
 def _refused(_: FitJob) -> Path:

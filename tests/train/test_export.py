@@ -16,8 +16,9 @@ from tests.train.toys import write_toy_base
 from train import export as module
 from train.base import Base, load_base, token_embeddings
 from train.encode import VARIANTS, ExportedEncoder
-from train.export import INT8_LEAST_AGREEMENT, INT8_MOST_LOSS, choose_variant, compare, export_encoder
+from train.export import export_encoder
 from train.head import FeatureRows, fit_head, logits
+from train.parity import INT8_LEAST_AGREEMENT, INT8_MOST_LOSS, choose_variant, compare
 from train.tensors import embed_ids
 
 _TEXTS = ["why", "the card is late again today", "refund my order", "lovely " * 40, "", "123 ?!"]

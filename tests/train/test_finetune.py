@@ -17,6 +17,7 @@ from core.classifier import Head
 from core.errors import RunCancelled
 from tests.train.toys import SIGNAL, Row, toy_rows
 from train import finetune as module
+from train import stepping
 from train.base import Base, load_base, token_embeddings
 from train.finetune import Step, TokenRows, finetune, shuffled_batches
 from train.head import FeatureRows, fit_head, logits
@@ -64,6 +65,8 @@ def test_the_loss_falls_and_what_the_probe_knew_stays_known(base: Base) -> None:
     assert ratios == sorted(ratios)
     assert ratios[-1] == 1.0
     assert all(step.examples_per_s > 0 for step in steps)
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert {step.steps for step in steps} == {len(steps)}
     assert not base.encoder.training
 
 
@@ -158,7 +161,7 @@ def test_without_validation_rows_the_last_epoch_is_kept(base: Base) -> None:
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], None]:
     """Put a clock in place on which every step takes a second."""
     time = [0.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time[0]))
+    monkeypatch.setattr(stepping, "time", SimpleNamespace(monotonic=lambda: time[0]))
 
     def tick(_: Step) -> None:
         time[0] += 1.0
@@ -244,3 +247,41 @@ def test_no_two_epochs_are_alike_and_batches_hold_like_lengths() -> None:
     assert padded < 1.2 * sum(lengths)
     longest = [max(lengths[place] for place in batch) for batch in first]
     assert longest != sorted(longest)
+
+
+def test_attention_drops_nothing_in_training_and_the_rest_does(base: Base) -> None:
+    stepping.drop_attention_dropout(base.encoder)
+    rates = {name: module.p for name, module in base.encoder.named_modules() if isinstance(module, torch.nn.Dropout)}
+    assert {rate for name, rate in rates.items() if name.endswith("attention.self.dropout")} == {0.0}
+    assert min(rate for name, rate in rates.items() if not name.endswith("attention.self.dropout")) > 0.0
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.floats(0.0, 1.0), st.integers(0, 5))
+def test_an_epoch_sees_every_fresh_row_and_a_share_of_the_others(count: int, new: int, ratio: float, seed: int) -> None:
+    fresh = np.arange(count)[:new]
+    rows = TokenRows([[1]] * count, np.zeros(count, np.int64), np.ones(count, np.float32), fresh)
+    drawn = rows.drawn(ratio, np.random.default_rng(seed))
+    assert len(drawn) == len(set(drawn.tolist())) == rows.per_epoch(ratio)
+    assert set(fresh.tolist()) <= set(drawn.tolist()) <= set(range(count))
+    assert len(drawn) - len(fresh) == round(ratio * (count - len(fresh)))
+
+
+def test_replay_draws_anew_each_epoch_and_costs_as_many_steps_as_it_says(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, _ = _parts(base, 96)
+    batches: list[list[int]] = []
+    step = stepping.Trainer.step
+
+    def noted(trainer: stepping.Trainer, batch: list[int]) -> Step:
+        batches.append(batch)
+        return step(trainer, batch)
+
+    monkeypatch.setattr(stepping.Trainer, "step", noted)
+    rows = replace(train, fresh=np.array([0, 5]))
+    steps: list[Step] = []
+    finetune(base, _blank(), rows, _NOTHING, replace(_QUICK, epochs=2, replay_ratio=0.25), on_step=steps.append)
+    assert steps[-1].ratio == 1.0
+    half = len(batches) // 2
+    first, second = ({place for batch in part for place in batch} for part in (batches[:half], batches[half:]))
+    assert len(first) == len(second) == 2 + round(0.25 * (len(train.ids) - 2))
+    assert {0, 5} <= first & second
+    assert first != second

@@ -15,7 +15,8 @@ from core.errors import BundleError, DataError, RunCancelled
 from core.settings import Settings, Speed
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
 from tests.train.toys import Row, to_examples, toy_rows
-from train import fitter as module
+from train import base as bases
+from train import doubt, export, full
 from train.base import Base
 from train.finetune import TokenRows, finetune
 from train.fit import fit
@@ -88,7 +89,7 @@ def test_fine_tuning_never_sees_a_held_out_row(
         seen.append((train, validation))
         return finetune(encoder, head, train, validation, settings, **more)  # type: ignore[arg-type] # handed on
 
-    monkeypatch.setattr(module, "finetune", spy)
+    monkeypatch.setattr(full, "finetune", spy)
     rows = toy_rows(48)
     fit(_snapshot(rows), "d" * 64, _request(toy_folder, "full"), _place(tmp_path), _stages("full"))
     ((train, validation),) = seen
@@ -145,7 +146,8 @@ def test_the_bundle_says_where_it_comes_from(fitted_folder: tuple[Path, TeachRep
 def test_the_card_has_its_sections(fitted_folder: tuple[Path, TeachReport]) -> None:
     folder, report = fitted_folder
     card = (folder / CARD).read_text(encoding="utf-8")
-    assert re.findall(r"^#+ (.*)$", card, flags=re.MULTILINE) == ["Model card", "Results", "Data", "Limits"]
+    trained = ["Training"] if read_manifest(folder).lineage.speed == "full" else []
+    assert re.findall(r"^#+ (.*)$", card, flags=re.MULTILINE) == ["Model card", *trained, "Results", "Data", "Memory", "Limits"]
     assert f"- accuracy: {report.metrics['accuracy']:.4f}" in card
     assert "On 60 held-out rows" in card
     assert "validation_accuracy" not in card
@@ -212,7 +214,7 @@ def test_a_fit_with_a_parent_takes_its_encoder_on(tmp_path: Path, taught: Settin
     def refuse(name: str | None = None) -> Base:
         raise AssertionError("no base has to be loaded")
 
-    monkeypatch.setattr(module, "load_base", refuse)
+    monkeypatch.setattr(bases, "load_base", refuse)
     place = _place(tmp_path)
     fitted = fit(_snapshot(toy_rows()), "d" * 64, FitRequest(features="both"), place, _stages("head"), parent=parent, run="r_1")
     before, after = read_manifest(parent.folder), fitted.manifest
@@ -276,7 +278,7 @@ def test_an_export_that_is_not_its_encoders_equal_ends_the_fit(
     def refuse(*_: object) -> None:
         raise BundleError("the exported encoder differs")
 
-    monkeypatch.setattr(module, "export_encoder", refuse)
+    monkeypatch.setattr(export, "export_encoder", refuse)
     place = _place(tmp_path)
     with pytest.raises(BundleError):
         fit(_snapshot(toy_rows(48)), "d" * 64, _request(toy_folder), place, _stages("head"))
@@ -289,9 +291,10 @@ def test_rows_that_corrections_contradict_count_less(tmp_path: Path, toy_folder:
     snapshot = build_snapshot(examples, [], BaseDataset.of(examples).labels, 4.0)
     mended = [replace(e, origin="correction", weight=4.0) if e.text_key in corrected else e for e in snapshot.examples]
     heads, doubted = [], []
-    # Neighbourhood says nothing at all; or every correction speaks for whatever is nearest to it.
+    # Neighbourhood says nothing at all; or every correction speaks for whatever is nearest to it, and nothing else does.
+    monkeypatch.setattr(doubt, "vouched_ratio", lambda *arguments: np.zeros(len(arguments[-1]), np.float32))
     for name, similarity in (("nothing", None), ("everything", -1.0)):
-        monkeypatch.setattr(module, "near_similarity", lambda *_, found=similarity, **__: found)
+        monkeypatch.setattr(doubt, "near_similarity", lambda *_, found=similarity, **__: found)
         place = _place(tmp_path / name)
         fitted = fit(replace(snapshot, examples=tuple(mended)), "d" * 64, _request(toy_folder), place, _stages("head"))
         heads.append(file_sha256(fitted.folder / HEAD))

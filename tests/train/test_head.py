@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from core.classifier import Head, softmax
 from train import head as module
+from train import softmax_loss
 from train.head import FeatureRows, FloatMatrix, IntVector, fit_head, fit_temperature, logits
+from train.softmax_loss import SoftmaxLoss
 
 _CLASSES = 3
 
@@ -46,7 +44,7 @@ def test_scikit_learn_finds_the_same_head(kinds: set[str], strength: float, weig
     rows, labels = _problem()
     rows = rows.only(encoder="encoder" in kinds, ngrams="ngrams" in kinds)
     weights = np.linspace(0.5, 4.0, len(labels)).astype(np.float32) if weighted else None
-    head = fit_head(rows, labels, classes=_CLASSES, weights=weights, regularisation=strength)
+    head = fit_head(rows, labels, classes=_CLASSES, weights=weights, regularisation=strength, tolerance=1e-7)
     theirs = LogisticRegression(C=strength, max_iter=5_000, tol=1e-10)
     theirs.fit(_side_by_side(rows), labels, sample_weight=weights)
     np.testing.assert_allclose(_probabilities(head, rows), theirs.predict_proba(_side_by_side(rows)), atol=0.01)
@@ -62,42 +60,56 @@ def test_a_weight_counts_as_so_many_rows(repeats: list[int], seed: int) -> None:
     np.testing.assert_allclose(_probabilities(weighted, rows), _probabilities(repeated, rows), atol=0.03)
 
 
-def _objective(
-    monkeypatch: pytest.MonkeyPatch, weights: FloatMatrix | None
-) -> Callable[..., tuple[float, NDArray[np.float64]]]:
-    """Return the function that ``fit_head`` minimises."""
-    caught: list[Callable[..., tuple[float, NDArray[np.float64]]]] = []
-
-    def catch(
-        fun: Callable[..., tuple[float, NDArray[np.float64]]], first: NDArray[np.float64], **_: object
-    ) -> SimpleNamespace:
-        caught.append(fun)
-        return SimpleNamespace(x=first)
-
-    rows, labels = _problem(40)
-    monkeypatch.setattr(module, "minimize", catch)
-    fit_head(rows, labels, classes=_CLASSES, weights=weights, regularisation=0.5)
-    return caught[0]
+def _loss(rows: FeatureRows, labels: IntVector, weights: FloatMatrix | None = None, threads: int = 1) -> SoftmaxLoss:
+    return SoftmaxLoss(rows, labels, classes=_CLASSES, weights=weights, regularisation=0.5, threads=threads)
 
 
 @pytest.mark.parametrize("weights", [None, np.linspace(0.1, 3.0, 40).astype(np.float32)])
-def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch, weights: FloatMatrix | None) -> None:
-    objective = _objective(monkeypatch, weights)
-    random = np.random.default_rng(1)
-    point = random.normal(size=(5 + 7 + 1) * _CLASSES)
-    gradient = objective(point)[1]
-    step = 1e-2  # the loss is computed in single precision
-    for place in range(len(point)):
+def test_the_gradient_is_that_of_the_loss(weights: FloatMatrix | None) -> None:
+    loss = _loss(*_problem(40), weights)
+    point = np.random.default_rng(1).normal(size=loss.shape).astype(np.float32)
+    gradient = loss.at(point)[1]
+    step = np.float32(1e-2)  # the loss is computed in single precision
+    for place in np.ndindex(point.shape):
         aside = np.zeros_like(point)
         aside[place] = step
-        slope = (objective(point + aside)[0] - objective(point - aside)[0]) / (2 * step)
+        slope = (loss.at(point + aside)[0] - loss.at(point - aside)[0]) / (2 * step)
         assert gradient[place] == pytest.approx(slope, abs=2e-3)
 
 
-def test_huge_scores_overflow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    loss, gradient = _objective(monkeypatch, None)(np.full((5 + 7 + 1) * _CLASSES, 1e4))
-    assert np.isfinite(loss)
+def test_huge_scores_overflow_nothing() -> None:
+    loss = _loss(*_problem(40))
+    value, gradient = loss.at(np.full(loss.shape, 1e4, np.float32))
+    assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 3), st.integers(0, 3))
+def test_blocks_and_threads_change_nothing(rows: int, scores: int, threads: int, seed: int) -> None:
+    features, labels = _problem(rows, seed=seed)
+    point = np.random.default_rng(seed).normal(size=(13, _CLASSES)).astype(np.float32)
+    whole = _loss(features, labels)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(softmax_loss, "_BLOCK_SCORES", scores)
+        patched.setattr(softmax_loss, "_LEAST_SCORES_PER_THREAD", 1)
+        parts = _loss(features, labels, threads=threads)
+        value, gradient = parts.at(point)
+        parts.close()
+    expected, slopes = whole.at(point)
+    assert value == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(gradient, slopes, atol=1e-5)
+    np.testing.assert_allclose(parts.precondition(gradient), whole.precondition(slopes), rtol=1e-3, atol=1e-4)
+
+
+def test_one_number_of_threads_gives_one_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax_loss, "_LEAST_SCORES_PER_THREAD", 1)
+    rows, labels = _problem(400)
+    first, second = (fit_head(rows, labels, classes=_CLASSES, threads=2) for _ in range(2))
+    assert first.encoder is not None
+    assert second.encoder is not None
+    np.testing.assert_array_equal(first.encoder, second.encoder)
+    np.testing.assert_array_equal(first.bias, second.bias)
 
 
 def test_a_class_without_examples_is_never_the_answer() -> None:
@@ -133,6 +145,69 @@ def test_a_start_from_elsewhere_reaches_the_same_optimum() -> None:
     )
     warm = fit_head(rows, labels, classes=_CLASSES, start=elsewhere)
     np.testing.assert_allclose(_probabilities(warm, rows), _probabilities(cold, rows), atol=0.02)
+
+
+def test_a_head_is_as_near_the_least_loss_as_it_is_told() -> None:
+    rows, labels = _problem(300)
+    loss = _loss(rows, labels)
+    matrices = [
+        np.vstack([part for part in (head.encoder, head.ngrams, head.bias[None, :]) if part is not None])
+        for tolerance in (1e-8, 1e-5)
+        for head in [fit_head(rows, labels, classes=_CLASSES, regularisation=0.5, tolerance=tolerance)]
+    ]
+    least, near = (loss.at(matrix)[0] for matrix in matrices)
+    assert -1e-6 < near - least < 3e-4
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2.0, 600).astype(np.float32)])
+def test_many_rows_are_fitted_in_stages_to_the_same_head(monkeypatch: pytest.MonkeyPatch, weights: FloatMatrix | None) -> None:
+    rows, labels = _problem(600)
+    at_once = fit_head(rows, labels, classes=_CLASSES, weights=weights)
+    monkeypatch.setattr(module, "_STAGED_ROWS", 100)
+    heard: list[int] = []
+    staged = fit_head(rows, labels, classes=_CLASSES, weights=weights, on_step=lambda step, _: heard.append(step))
+    assert heard.count(1) == 3
+    np.testing.assert_allclose(_probabilities(staged, rows), _probabilities(at_once, rows), atol=0.02)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 50), st.floats(0.0, 3.0))
+def test_any_start_leads_to_the_same_head(seed: int, size: float) -> None:
+    rows, labels = _problem(60, seed=seed)
+    random = np.random.default_rng(seed)
+    parts = [random.normal(scale=size, size=shape).astype("f4") for shape in ((5, _CLASSES), (7, _CLASSES), (_CLASSES,))]
+    warm = fit_head(rows, labels, classes=_CLASSES, regularisation=1.0, start=Head(*parts))
+    cold = fit_head(rows, labels, classes=_CLASSES, regularisation=1.0)
+    np.testing.assert_allclose(_probabilities(warm, rows), _probabilities(cold, rows), atol=0.02)
+
+
+@pytest.mark.parametrize("counts", [(1, 200, 200), (1, 1, 1), (397, 2, 2)])
+def test_rare_classes_are_fitted_as_scikit_learn_fits_them(counts: tuple[int, int, int]) -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(_CLASSES), counts)
+    dense = (random.normal(size=(len(labels), 5)) + np.eye(_CLASSES, 5)[labels]).astype(np.float32)
+    rows = FeatureRows(dense, None)
+    head = fit_head(rows, labels, classes=_CLASSES, regularisation=1.0)
+    theirs = LogisticRegression(C=1.0, max_iter=5_000, tol=1e-10).fit(dense, labels)
+    np.testing.assert_allclose(_probabilities(head, rows), theirs.predict_proba(dense), atol=0.02)
+
+
+def test_one_example_is_enough_not_to_crash() -> None:
+    rows, _ = _problem(1)
+    head = fit_head(rows, np.array([1]), classes=_CLASSES)
+    assert _probabilities(head, rows).argmax() == 1
+
+
+def test_rows_that_follow_each_other_are_not_copied() -> None:
+    rows, _ = _problem()
+    some = rows.take(np.arange(10, 20))
+    assert some.embeddings is not None
+    assert some.ngrams is not None
+    assert rows.embeddings is not None
+    assert rows.ngrams is not None
+    assert np.shares_memory(some.embeddings, rows.embeddings)
+    np.testing.assert_array_equal(some.embeddings, rows.embeddings[10:20])
+    np.testing.assert_array_equal(some.ngrams.toarray(), rows.ngrams.toarray()[10:20])
 
 
 def test_rows_are_taken_and_features_left_out() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from feedback.store import Store
 from train import job as module
 from train.execute import FitJob
 from train.job import RayFit, StoreReport, fit_here
-from train.progress import Progress, silent
+from train.progress import Pace, Progress, silent
 from train.request import STAGES, FitRequest, Parent, Workplace
 
 
@@ -65,10 +64,10 @@ def test_progress_is_recorded_but_not_too_often(store: Store, run: RunAnswer, cl
     found = store.run(run.run_id)
     assert (found.stage, found.progress_ratio, found.remaining_s, found.metrics) == ("encode", 0.25, 12.0, {})
     clock[0] += 60.0
-    report(Progress("finetune", 0.75, loss=0.123456, examples_per_s=9.0))
+    report(Progress("finetune", 0.75, pace=Pace(0.123456, 9.0, step=3, steps=4)))
     found = store.run(run.run_id)
     assert (found.stage, found.progress_ratio, found.remaining_s) == ("finetune", 0.75, None)
-    assert found.metrics == {"loss": pytest.approx(0.123456, abs=1e-4), "examples_per_s": 9.0}
+    assert found.metrics == {"loss": pytest.approx(0.123456, abs=1e-4), "examples_per_s": 9.0, "step": 3, "steps": 4}
 
 
 def test_a_wish_to_stop_is_heard_with_the_next_report(store: Store, run: RunAnswer, clock: list[float]) -> None:
@@ -144,7 +143,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     reported: list[object] = []
     monkeypatch.setattr(ray.train, "report", reported.append)
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(module, "give_way", lambda *_, **__: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(module, "configure_logging", lambda *_: None)
     return reported

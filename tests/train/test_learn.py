@@ -9,14 +9,14 @@ import pytest
 from core.classifier import Classifier
 from core.errors import LeaseHeld, RunCancelled
 from core.registry import Registry
-from core.schemas import CorrectionRequest
+from core.schemas import CorrectionRequest, PredictionRecord, now
 from core.settings import Settings, Speed
 from core.text import split_of, text_key
 from feedback.store import Store
 from tests.train.toys import FILLER
 from train import learn as module
 from train.execute import Fit, FitJob
-from train.learn import learn_once
+from train.learn import Wish, learn_once
 from train.learner import LEASE
 from train.progress import Progress
 
@@ -32,14 +32,32 @@ def _label(settings: Settings, text: str) -> str:
     return classifier.manifest.labels[int(classifier.predict([text]).argmax())]
 
 
+def _predicted(number: int, text: str) -> PredictionRecord:
+    fields = {"text": text, "text_key": text_key(text), "label": "calm", "score": 0.9}
+    return PredictionRecord.model_validate(
+        {
+            "prediction_id": f"p{number}",
+            "created_at": now(),
+            "model_version": "v1",
+            "source": "head",
+            "metadata": None,
+            **fields,
+        }
+    )
+
+
 @pytest.fixture
 def corrected(taught: Settings) -> Settings:
     """Give a state folder whose champion is wrong about a word, and people said so."""
     word = "quick broken lovely"
     assert _label(taught, f"{word} card") == "calm"
     store = Store(taught.sqlalchemy_url)
-    for text in _texts(word, 12):
-        store.add_correction(CorrectionRequest(text=text, label="angry"))
+    # Drawn by the audit: on a holdout as small as this, what people choose to correct is no evidence by itself.
+    store.log_predictions([_predicted(place, text) for place, text in enumerate(_texts(word, 12))])
+    store.draw_audit(1.0, None)
+    for item in store.next_review("ann", 100, {"audit": 1.0, "suspect": 0.0, "uncertain": 0.0}, 60.0).items:
+        store.finish_review(item.item_id, "ann", "angry")
+        store.add_correction(CorrectionRequest(text=item.text, label="angry"))
     store.close()
     # One person contradicts a model that is sure; here that person is believed.
     return taught.model_copy(update={"suspect_model_score": 1.0})
@@ -47,7 +65,7 @@ def corrected(taught: Settings) -> Settings:
 
 def test_a_corrected_label_is_learned(corrected: Settings) -> None:
     heard: list[Progress] = []
-    run = learn_once(corrected, note="by hand", progress=heard.append)
+    run = learn_once(corrected, Wish(note="by hand"), progress=heard.append)
     assert (run.state, run.version, run.promoted, run.trigger, run.note) == ("succeeded", "v2", True, "manual", "by hand")
     assert _label(corrected, "quick broken lovely card") == "angry"
     registry = Registry(corrected.home.registry)
@@ -56,7 +74,7 @@ def test_a_corrected_label_is_learned(corrected: Settings) -> None:
     assert (manifest.lineage.parent, manifest.lineage.run, manifest.features) == ("v1", run.run_id, "both")
     decision = registry.decision("v2")
     assert decision is not None
-    assert "corrections_fixed" in decision.summary
+    assert "recent_gain" in decision.summary
     store = Store(corrected.sqlalchemy_url)
     used = [found.used_by for found in store.corrections().corrections]
     store.close()
@@ -65,8 +83,22 @@ def test_a_corrected_label_is_learned(corrected: Settings) -> None:
     assert run.snapshot == manifest.lineage.snapshot
 
 
+def test_corrections_alone_wait_for_an_audit_where_the_holdout_is_small(taught: Settings) -> None:
+    store = Store(taught.sqlalchemy_url)
+    for text in _texts("quick broken lovely", 12):
+        store.add_correction(CorrectionRequest(text=text, label="angry"))
+    store.close()
+    run = learn_once(taught.model_copy(update={"suspect_model_score": 1.0}), Wish())
+    assert (run.state, run.version, run.promoted) == ("succeeded", "v2", False)
+    decision = Registry(taught.home.registry).decision("v2")
+    assert decision is not None
+    (rule,) = [rule for rule in decision.rules if rule.name == "corrections_fixed"]
+    assert "puts 12 of 12 corrected answers right" in rule.why
+    assert "more audited rows, or a person, can tell" in rule.why
+
+
 def test_a_full_run_starts_from_the_champions_encoder(corrected: Settings) -> None:
-    run = learn_once(corrected, speed="full")
+    run = learn_once(corrected, Wish("full"))
     assert run.state == "succeeded"
     manifest = Registry(corrected.home.registry).manifest("v2")
     assert (manifest.lineage.speed, manifest.lineage.parent) == ("full", "v1")
@@ -118,7 +150,7 @@ def test_a_run_that_was_waiting_goes_first(taught: Settings, monkeypatch: pytest
         raise RunCancelled("stopped")
 
     _replace_fit(monkeypatch, fit)
-    run = learn_once(taught, speed="head", note="asked for")
+    run = learn_once(taught, Wish("head", "asked for"))
     assert (run.speed, run.note) == ("head", "asked for")
     assert seen == [(waiting.run_id, "full"), (run.run_id, "head")]
     store.close()

@@ -10,21 +10,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from core.errors import StoreUnavailable
 from core.metrics import Metrics
 from core.registry import Registry
 from core.schemas import CorrectionRequest, RunAnswer
 from core.settings import Settings
+from core.tracing import Tracing
 from feedback.runs import RunEnd
 from feedback.store import Store
 from tests.train.toys import install_champion, write_bundle
 from train import learner as module
 from train.execute import Fit, FitJob
 from train.learner import LEASE, Learner
+from train.run_traces import tell_run
 
 _LONG_S = 60.0
 _ROOT = Path(__file__).parents[2]
@@ -60,7 +64,7 @@ class School:
 def school(settings: Settings, store: Store) -> School:
     """Give a state folder with a mistaken champion."""
     install_champion(settings)
-    return School(settings.model_copy(update={"learn_after_corrections": 0}), store)
+    return School(settings.model_copy(update={"learn_after_corrections": 0, "learn_back_off_s": 0.0}), store)
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -219,6 +223,31 @@ def test_the_lease_is_renewed_during_a_long_fit(
     _until(lambda: school.store.run(run.run_id).state == "succeeded")
 
 
+def test_the_metrics_follow_the_run_at_work_and_end_at_nought(
+    school: School, running: Callable[[Learner], threading.Thread]
+) -> None:
+    go_on = threading.Event()
+
+    def fit(job: FitJob) -> Path:
+        measured = {"loss": 0.25, "examples_per_s": 30.0, "step": 4.0, "steps": 8.0}
+        school.store.update_run(job.run_id, stage="fit", progress_ratio=0.5, remaining_s=9.0, metrics=measured)
+        assert go_on.wait(_LONG_S)
+        return _fit(job)
+
+    metrics = Metrics()
+    run = school.store.create_run("head")
+    running(Learner(school.settings, school.store, fit, metrics))
+
+    names = ("progress_ratio", "remaining_seconds", "loss", "pace", "steps")
+
+    def shown() -> list[float | None]:
+        return [metrics.registry.get_sample_value(f"hone_run_{name}") for name in names]
+
+    _until(lambda: shown() == [0.5, 9.0, 0.25, 30.0, 4.0])
+    go_on.set()
+    _until(lambda: school.store.run(run.run_id).state == "succeeded" and shown() == [0.0] * len(names))
+
+
 def test_a_store_that_is_away_is_waited_for(
     school: School, running: Callable[[Learner], threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,3 +356,22 @@ def test_an_idle_learner_loads_neither_torch_nor_ray() -> None:
     code = "import sys, train.learner; print(*(name for name in ('torch', 'transformers', 'ray') if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_run_is_told_as_a_trace_with_its_parts(school: School) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Tracing.through(exporter, 1.0, "hone-learner")
+    learner = Learner(school.settings, school.store, _fit, Metrics(), tell=partial(tell_run, tracing))
+    school.store.create_run("head", "manual", None)
+    school.store.add_correction(CorrectionRequest(text="a secret of mine", label="negative"))
+    assert learner.look()
+    tracing.close()
+    *parts, whole = exporter.get_finished_spans()
+    run = school.runs()[-1]
+    assert (whole.name, run.state) == ("run head", "succeeded")
+    assert whole.attributes is not None
+    assert (whole.attributes["hone.run_id"], whole.attributes["hone.version"]) == (run.run_id, run.version)
+    assert [part.name for part in parts] == ["snapshot", "fit", "gate", "register"]
+    assert whole.context is not None
+    assert {part.parent.span_id for part in parts if part.parent is not None} == {whole.context.span_id}
+    assert "secret" not in "".join(span.to_json() for span in (whole, *parts))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RunCancelled
-from train.progress import Progress, Stages, silent
+from train.progress import Pace, Progress, Stages, pace_of, silent
 
 _WEIGHTS = {"load": 1.0, "fit": 2.0, "measure": 1.0}
 
@@ -17,7 +17,7 @@ def test_stages_count_by_their_weight() -> None:
     stages = Stages(_WEIGHTS, heard.append)
     stages.at("load")
     stages.at("load", 0.5)
-    stages.at("fit", 0.5, loss=0.25, examples_per_s=7.0)
+    stages.at("fit", 0.5, pace=Pace(0.25, 7.0, 3, 8))
     stages.at("measure", 1.0)
     assert [(moment.stage, moment.ratio) for moment in heard] == [
         ("load", 0.0),
@@ -25,7 +25,9 @@ def test_stages_count_by_their_weight() -> None:
         ("fit", 0.5),
         ("measure", 1.0),
     ]
-    assert (heard[2].loss, heard[2].examples_per_s) == (0.25, 7.0)
+    assert heard[2].pace == Pace(loss=0.25, examples_per_s=7.0, step=3, steps=8)
+    assert pace_of({"loss": 0.25, "examples_per_s": 7.0, "step": 3.0, "steps": 8.0, "rows": 1.0}) == heard[2].pace
+    assert pace_of({"loss": 0.25}) is None
     assert heard[0].remaining_s is None
     assert heard[-1].remaining_s == 0.0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -23,6 +24,7 @@ from core.settings import Settings
 from core.text import Split
 from feedback.snapshot import BaseDataset, Example, build_snapshot
 from tests.bundles import LABELS, write_ngram_bundle
+from train.crossfit import OutOfFold
 
 SIGNAL = {
     "angry": ("broken", "refund", "awful", "late", "rude"),
@@ -135,3 +137,11 @@ def install_champion(settings: Settings, *, mistaken: bool = True) -> Registry:
     write_bundle(staged, mistaken=mistaken, dataset=dataset.hash, snapshot=snapshot.hash)
     registry.promote(registry.register(staged, None, by="test", why="a fixture"), by="test", why="a fixture")
     return registry
+
+
+def write_out_of_fold(settings: Settings, bundle: Path, answers: Mapping[str, str], sure: float = 3.0) -> None:
+    """Keep labels by text key as what ``bundle`` says of the texts had it not learned from them, ``sure`` its logits."""
+    labels = sorted(set(answers.values()))
+    scores = np.zeros((len(answers), len(labels)), dtype=np.float32)
+    scores[np.arange(len(answers)), [labels.index(label) for label in answers.values()]] = sure
+    OutOfFold.of(list(answers), labels, scores).save(settings.home.cache, bundle)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from core.errors import (
+    ApprovalNeeded,
+    ApprovalStale,
     IdempotencyConflict,
     InvalidText,
     MalformedBody,
@@ -18,6 +20,7 @@ from core.errors import (
     UnknownLabel,
     UnknownVersion,
 )
+from core.gate import GateDecision
 from core.registry import Registry
 from core.settings import Settings
 from deploy.clients import AsyncClient, Client, Connection
@@ -115,6 +118,20 @@ def test_versions(hone: Any, registry: Registry) -> None:
         hone.model("../status")
 
 
+def test_signatures(hone: Any, registry: Registry) -> None:
+    for seed in (1, 2):
+        decision = GateDecision(promote=True, summary="passed", champion="v1", rules=[], mode="approve")
+        register_ngram_bundle(registry, seed=seed, decision=decision)
+    assert hone.sign("v2", approve=False, reason="too bold", by="ada").standing == "refused"
+    with pytest.raises(ApprovalNeeded):
+        hone.promote("v3")
+    seen = hone.model("v3").decision_hash
+    assert hone.sign("v3", approve=True, reason="read it", by="ada", seen=seen).champion == "v3"
+    assert [signature.by for signature in hone.model("v3").signatures] == ["ada (local)"]
+    with pytest.raises(ApprovalStale):
+        hone.sign("v2", approve=True, reason="after all")
+
+
 def test_runs(hone: Any) -> None:
     queued = hone.start_run("full", note="a test")
     assert (queued.state, queued.speed, queued.note) == ("queued", "full", "a test")
@@ -123,6 +140,8 @@ def test_runs(hone: Any) -> None:
     assert hone.stop_run(queued.run_id).state == "cancelled"
     assert hone.watch_run(queued.run_id).state == "cancelled"
     assert [run.run_id for run in hone.runs()] == [queued.run_id]
+    tuned = hone.start_run("full", preset="fast", finetune={"epochs": 2})
+    assert (tuned.preset, tuned.finetune, tuned.note) == ("fast", {"epochs": 2}, None)
 
 
 def test_status(hone: Any) -> None:

@@ -62,9 +62,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "promote": lambda client: client.promote("v2"),
     "roll_back": lambda client: client.roll_back(),
     "start_run": lambda client: client.start_run(),
+    "continue_run": lambda client: client.continue_run("r_1", "resume"),
     "stop_run": lambda client: client.stop_run("r_1"),
 }
-ONCE = {"roll_back", "start_run", "stop_run"}
+ONCE = {"roll_back", "start_run", "continue_run", "stop_run"}
 
 both = pytest.mark.parametrize("ask", [_blocking, _asynchronous], ids=["Client", "AsyncClient"])
 

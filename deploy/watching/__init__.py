@@ -1,0 +1,1 @@
+"""What watches Hone, as code: Prometheus's rules and alerts, and Grafana's dashboards."""

@@ -1,0 +1,34 @@
+"""`hone ensemble` through the command line: versions that go together, and such as do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core.registry import Registry
+from core.settings import Settings
+from tests.deploy.conftest import RunHone
+from tests.train.toys import toy_rows, write_csv, write_toy_base
+
+
+def test_one_version_is_made_of_two(hone: RunHone, settings: Settings, tmp_path: Path) -> None:
+    data, base = write_csv(tmp_path / "toy.csv", toy_rows()), write_toy_base(tmp_path / "toy")
+    for features in ("both", "ngrams"):
+        result = hone("train", "--data", str(data), "--base", str(base), "--features", features)
+        assert result.exit_code == 0, result.output
+    refused = hone("ensemble", "v1", "v2")
+    assert refused.exit_code == 1
+    assert "v1 keeps no encoder that was trained" in refused.stderr
+    made = hone("ensemble", "v1", "v2", "--how", "distill", "--no-promote", "--json")
+    assert made.exit_code == 0, made.output
+    report = json.loads(made.stdout)
+    assert (report["version"], [member["version"] for member in report["members"]]) == ("v3", ["v1", "v2"])
+    assert Registry(settings.home.registry).aliases().champion == "v1"
+    shown = hone("models", "card", "v3")
+    assert "taught what v1, v2 say together" in shown.stdout
+
+
+def test_one_version_alone_is_refused_in_one_sentence(hone: RunHone, registry: Registry) -> None:
+    result = hone("ensemble", "v1", "v1")
+    assert result.exit_code == 1
+    assert "two versions or more" in result.stderr

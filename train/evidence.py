@@ -1,0 +1,134 @@
+"""Gathering what ``speed=auto`` decides by: how a fitted head does on what it has not seen, and what earlier runs brought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bundle import Manifest, read_manifest
+from core.errors import UnknownVersion
+from core.registry import Registry
+from core.schemas import RunAnswer
+from core.settings import Settings
+from feedback.snapshot import Example, Snapshot
+from train.candidates import WORTH_RATIO
+from train.choosing import ChoiceLimits, Evidence, Labelled
+from train.crossfit import OutOfFold
+from train.judging import scores_of
+
+# Fine-tuned on 2 cores (docs/results.md: 10,003 rows, 3 epochs, 14 minutes); what a run here took replaces it.
+_FULL_S_PER_ROW = 0.084
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Where a run stands when the head has been fitted.
+
+    ``runs`` are the earlier ones, newest first; ``audited`` the keys of texts that chance chose and people judged.
+    """
+
+    settings: Settings
+    registry: Registry
+    champion: str
+    snapshot: Snapshot
+    runs: Sequence[RunAnswer]
+    audited: Set[str] = frozenset()
+    drift: bool = False
+    budget_left_s: float | None = None
+
+
+def gather(at: Circumstances, head: Path) -> Evidence:
+    """Return what is known of the head in the folder ``head``.
+
+    A text that people labelled tells of the head where it was held out, or where the fit says what it would have answered had
+    it not learned from it (see :mod:`train.crossfit`). Of traffic in general those tell that chance chose. Where nothing was
+    audited, held-out texts have to do; but where people only ever corrected, and never confirmed, such texts are all mistakes
+    and tell nothing, so they are left out.
+    """
+    manifest = read_manifest(head)
+    encoder = encoder_version(at.registry, at.champion)
+    new_labels = set(manifest.labels) - set(encoder.labels)
+    out_of_fold = OutOfFold.load(at.settings.home.cache, head)
+    said = [example for example in at.snapshot.examples if example.origin != "base"]
+    known = [example for example in said if example.split == "test" or example.text_key in out_of_fold]
+    wrong = dict(zip(known, _wrong(head, manifest, known, out_of_fold, at.settings), strict=True))
+    of_new = [example for example in known if example.label in new_labels]
+    recent = _of_traffic(known, at)
+    fulls = [run for run in at.runs if "full_s" in run.metrics]
+    corrected = manifest.lineage.rows.get("corrected", 0)
+    seen = max(encoder.lineage.rows.get("corrected", 0), int(fulls[0].metrics.get("corrected_rows", 0)) if fulls else 0)
+    return Evidence(
+        usual_error_ratio=1.0 - at.registry.manifest(at.champion).metrics.get("accuracy", 1.0),
+        recent=Labelled(len(recent), sum(wrong[example] for example in recent)),
+        of_new_labels=Labelled(len(of_new), sum(wrong[example] for example in of_new)),
+        labels=len(manifest.labels),
+        new_labels=len(new_labels),
+        new_examples=max(0, corrected - seen),
+        drift=at.drift,
+        fulls_in_vain=_in_vain(fulls),
+        recovered_ratio=_recovered(fulls),
+        expected_full_s=_full_s(fulls, manifest.lineage.rows.get("train", 0)),
+        budget_left_s=at.budget_left_s,
+    )
+
+
+def encoder_version(registry: Registry, champion: str) -> Manifest:
+    """Return the manifest of the version in which the champion's encoder was trained last, or came in."""
+    manifest = registry.manifest(champion)
+    while manifest.lineage.speed == "head" and manifest.lineage.parent is not None:
+        try:
+            manifest = registry.manifest(manifest.lineage.parent)
+        except UnknownVersion:
+            # A version that was removed by hand; what is left of its line will do.
+            break
+    return manifest
+
+
+def _of_traffic(known: Sequence[Example], at: Circumstances) -> list[Example]:
+    """Return those of the texts that speak for traffic in general."""
+    drawn = [example for example in known if example.text_key in at.audited]
+    if drawn:
+        return drawn
+    confirmed = any(example.origin == "confirmation" for example in at.snapshot.examples)
+    return [example for example in known if confirmed and example.split == "test"]
+
+
+def _wrong(
+    folder: Path, manifest: Manifest, examples: Sequence[Example], out_of_fold: OutOfFold, settings: Settings
+) -> list[bool]:
+    if not examples:
+        return []
+    best = scores_of(folder, [example.text for example in examples], settings.home.cache).argmax(axis=1)
+    answers = [manifest.labels[int(place)] for place in best]
+    return [
+        (answer if example.split == "test" else out_of_fold.answer(example.text_key)) != example.label
+        for answer, example in zip(answers, examples, strict=True)
+    ]
+
+
+def _in_vain(fulls: Sequence[RunAnswer]) -> int:
+    """Return how many of the latest runs that trained the encoder, one after the other, gained nothing by it."""
+    found = 0
+    for run in fulls:
+        if run.promoted is not False and run.chosen == "full" and run.metrics.get("full_gain", WORTH_RATIO) >= WORTH_RATIO:
+            break
+        found += 1
+    return found
+
+
+def _recovered(fulls: Sequence[RunAnswer]) -> float | None:
+    """Return the share of a gap that training the encoder has closed here, the first guess counting as one such run."""
+    shares = [
+        min(1.0, max(0.0, run.metrics["full_gain"]) / run.metrics["gap"])
+        for run in fulls
+        if "full_gain" in run.metrics and run.metrics.get("gap", 0.0) > 0.0
+    ]
+    return (ChoiceLimits().recovered_ratio + sum(shares)) / (1 + len(shares)) if shares else None
+
+
+def _full_s(fulls: Sequence[RunAnswer], rows: int) -> float:
+    for run in fulls:
+        if run.metrics.get("train_rows"):
+            return rows * run.metrics["full_s"] / run.metrics["train_rows"]
+    return rows * _FULL_S_PER_ROW
