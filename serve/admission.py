@@ -3,6 +3,10 @@
 Two limits bound the wait. The hard one holds always. The soft one holds while more arrives than is answered. Callers that wait
 for their answers before they ask again may fill the queue to their number and leave it there: that is no overload. Callers that
 do not wait would fill it without end, and everybody would wait with them.
+
+Callers who are refused and ask again at once look like the second kind, though they may be few: their refusals count as arrivals
+and keep the soft limit in force, which refuses them again. So now and then, ever more seldom, the limit is lifted for a moment. A
+crowd that fits goes in and waits, and the overload is over; one that does not is refused as before.
 """
 
 from __future__ import annotations
@@ -25,6 +29,12 @@ _WINDOWS = 2
 # A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
 # measure in other units than those who send one text.
 _OWN_SIZES = 4.0
+# So many texts may wait while an overload is put to the test; a caller has one under way, so this is the crowd that a test can find.
+# The first test comes after forty times what they take the engine, the next after four times that and so on: a true overload spends
+# a hundredth of its first minutes in tests, and less and less later.
+_TEST_TEXTS = 64
+_FIRST_TEST_AFTER = 40.0
+_TEST_AFTER_FACTOR = 4.0
 # Weight of the last batch in the running mean of seconds per text.
 _LAST_WEIGHT = 0.1
 
@@ -49,6 +59,9 @@ class Admission:
         self._answered = 0
         self._overloaded = False
         self._against = 0
+        self._test_after = _FIRST_TEST_AFTER
+        self._test_at = math.inf
+        self._testing = False
 
     @property
     def overloaded(self) -> bool:
@@ -79,8 +92,9 @@ class Admission:
                 queue_max_texts=self._limits.max_texts,
             )
         wait_s = self.wait_s(waiting)
-        limit_s = self._limits.overload_wait_s if self.overloaded else self._limits.max_wait_s
-        if wait_s > max(limit_s, _OWN_SIZES * self.wait_s(texts)):
+        if wait_s > max(self._limit_s(now), _OWN_SIZES * self.wait_s(texts)):
+            if self._testing:
+                self._put_off(now)
             raise Overloaded(
                 f"{waiting} texts wait already, which takes about {wait_s:.2g} s; send the request again later",
                 waiting_texts=waiting,
@@ -100,6 +114,19 @@ class Admission:
         pace = elapsed_s / texts
         self._s_per_text += (pace - self._s_per_text) * (_LAST_WEIGHT if self._s_per_text else 1.0)
 
+    def _limit_s(self, now: float) -> float:
+        if not self._overloaded:
+            return self._limits.max_wait_s
+        if now < self._test_at:
+            return self._limits.overload_wait_s
+        self._testing = True
+        return min(self._limits.max_wait_s, max(self._limits.overload_wait_s, self.wait_s(_TEST_TEXTS)))
+
+    def _put_off(self, now: float) -> None:
+        self._testing = False
+        self._test_at = now + self._test_after * self.wait_s(_TEST_TEXTS)
+        self._test_after *= _TEST_AFTER_FACTOR
+
     def _roll(self, now: float) -> None:
         age_s = now - self._window_start
         if age_s < _WINDOW_S or (age_s < _LONGEST_WINDOW_S and self._arrived < _WINDOW_TEXTS):
@@ -107,5 +134,13 @@ class Admission:
         outrun = self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_TEXTS)
         self._against = self._against + 1 if outrun != self._overloaded else 0
         if self._against >= _WINDOWS or (not outrun and age_s >= _WINDOWS * _LONGEST_WINDOW_S):
-            self._overloaded, self._against = outrun, 0
+            self._turn(outrun, now)
         self._window_start, self._arrived, self._answered = now, 0, 0
+
+    def _turn(self, overloaded: bool, now: float) -> None:
+        if overloaded:
+            self._put_off(now)
+        elif not self._testing:
+            # It ended by itself: the next one is another.
+            self._test_after = _FIRST_TEST_AFTER
+        self._overloaded, self._against, self._testing = overloaded, 0, False

@@ -32,8 +32,8 @@ export class Review {
       const { item_id: id } = this.item;
       await call("POST", `/v1/review/${id}`, { action, label, annotator: this.annotator });
       this.answered = action === "label" ? { id, label } : null;
-      this.page.say(action === "label" ? this.page.word("reviewed", { label }) : "");
       await this.next();
+      this.page.say(action === "label" ? this.page.word("reviewed", { label }) : "");
     } finally {
       this.busy = false;
     }
@@ -41,11 +41,17 @@ export class Review {
 
   async undo() {
     if (!this.answered || this.busy) return;
-    const { id } = this.answered;
-    this.answered = null;
-    await call("POST", `/v1/review/${id}`, { action: "undo", annotator: this.annotator });
-    this.page.say(this.page.word("undone"));
-    await this.next();
+    // A key pressed before the text is back would be about the one that is still shown.
+    this.busy = true;
+    try {
+      const { id } = this.answered;
+      this.answered = null;
+      await call("POST", `/v1/review/${id}`, { action: "undo", annotator: this.annotator });
+      await this.next();
+      this.page.say(this.page.word("undone"));
+    } finally {
+      this.busy = false;
+    }
   }
 
   // Returns whether the key meant something here.

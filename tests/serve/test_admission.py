@@ -75,7 +75,7 @@ def test_twice_the_capacity_is_refused_down_to_short_waits() -> None:
 @pytest.mark.parametrize("capacity_per_s", [50, 100, 200])
 def test_a_slow_engine_s_overload_is_noticed_as_well(capacity_per_s: int) -> None:
     simulation = Simulation(QueueLimits(4_000, 30.0, 0.05), 1 / capacity_per_s)
-    open_model(simulation, 2 * capacity_per_s, 60)
+    open_model(simulation, 2 * capacity_per_s, 200)
     late = sorted(simulation.waits)
     # A request may always wait for four of its own size, and a batch is on its way before them.
     assert late[round(0.95 * len(late))] <= max(0.06, (BATCH_TEXTS + 4) / capacity_per_s)
@@ -124,6 +124,37 @@ def test_callers_that_wait_for_their_answers_are_never_refused(callers: int) -> 
             assert simulation.arrive()
         ready = simulation.tick()
     assert simulation.refused == 0
+
+
+@pytest.mark.parametrize("capacity_per_s", [100, 600, 1_000])
+@pytest.mark.parametrize("callers", [8, 32, 60])
+def test_callers_that_ask_again_at_once_are_let_in_once_the_overload_is_over(callers: int, capacity_per_s: int) -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05), 1 / capacity_per_s)
+    open_model(simulation, 3 * capacity_per_s, 5)
+    assert simulation.admission.overloaded
+    # Each of them has one request under way, and no patience: for every refusal there are five in the time of one batch.
+    # A test that still met the open model puts the next one off for 160 times what 64 texts take.
+    free, ticks = callers, 2 * 170 * 64 // BATCH_TEXTS
+    simulation.waiting = 0
+    for tick in range(ticks):
+        if tick == ticks // 2:
+            simulation.refused = 0
+        for _ in range(5):
+            free -= sum(simulation.arrive() for _ in range(free))
+        free += simulation.tick()
+    assert not simulation.admission.overloaded
+    assert simulation.refused == 0
+
+
+def test_a_true_overload_is_put_to_the_test_ever_more_seldom() -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.02))
+    open_model(simulation, 2_000, 5)
+    simulation.waits.clear()
+    open_model(simulation, 2_000, 300)
+    longer = [wait for wait in simulation.waits if wait > 0.03]
+    # Tests after 2.6, 13, 54 and 220 s, each of which lets in what fills the queue from 20 ms to 64.
+    assert 0 < len(longer) <= 4 * 64
+    assert max(longer) <= 0.07
 
 
 @given(st.lists(st.integers(0, 40), min_size=20, max_size=60))
