@@ -36,6 +36,7 @@ BARS = (
     Bar("refusal_p99_ratio", "2x capacity: p99 of a refusal ÷ p99 of an answer at half capacity", "at most", 1.0),
     Bar("recovery_p99_ratio", "from 2 s after overload on: p99 ÷ p99 at half capacity", "at most", 1.5),
     Bar("recovery_refused", "from 2 s after overload on: requests not answered", "at most", 0.0),
+    Bar("impatient_refused_ratio", "callers who ask again at once, after an overload: share not answered", "at most", 0.0),
     Bar("memory_growth_ratio", "resident memory at the end of overload ÷ before", "at most", 1.25),
 )
 

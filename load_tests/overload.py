@@ -1,9 +1,14 @@
-"""The overload scenario: an open model at half capacity, at twice capacity, and at half capacity again right after."""
+"""The overload scenario: an open model at half capacity, at twice capacity, and at half capacity again right after.
+
+Then callers who ask again at once when they are refused, begun in the middle of a short overload: once it is over they have to be
+let in, though their own refusals look like arrivals.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +88,20 @@ def run_overload(server: Server, plan: OverloadPlan, say: Say) -> dict[str, Any]
             say(f"{name}: {found[name]['by_status']}, p99 {(found[name]['latency_ms'] or {}).get('p99')} ms")
     found["memory"] = memory.readings
     found["recovered"] = after_recovery(plan.folder / "after.csv")
+    found["impatient"] = run_impatient(server, plan, capacity)
+    say(f"callers with no patience: {found['impatient']['by_status']}")
+    return found
+
+
+def run_impatient(server: Server, plan: OverloadPlan, capacity: float) -> dict[str, Any]:
+    """Return what callers saw who ask again at once, for ``after_s``, twice ``after_s`` after the overload ended."""
+    half_s = plan.after_s
+    overload = Load(plan.bodies, _MOST_CONNECTIONS, half_s, rate=2.0 * capacity, headers=server.headers)
+    callers = Load(plan.bodies, SINGLE_CONNECTIONS, half_s, warmup_s=3.0 * half_s, headers=server.headers)
+    with ThreadPoolExecutor(1) as beside:
+        overloading = beside.submit(drive, server.url, overload)
+        found = drive(server.url, callers)
+        found["overload"] = overloading.result()["by_status"]
     return found
 
 
@@ -109,6 +128,7 @@ def overload_figures(found: dict[str, Any]) -> dict[str, float]:
         "recovery_p99_ratio": after["p99"] / p99_ms if after else float("inf"),
         "recovery_refused": float(recovered["refused"]),
         "memory_growth_ratio": end_bytes / before_bytes,
+        "impatient_refused_ratio": 1.0 - found["impatient"]["by_status"].get("200", 0) / max(found["impatient"]["requests"], 1),
     }
     if refused is not None:
         figures["refusal_p99_ratio"] = refused["p99"] / p99_ms

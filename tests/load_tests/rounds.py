@@ -56,6 +56,7 @@ def an_overload(folder: Path) -> dict[str, Any]:
             writer.writerows([[0.5, 50, 0, 429, 1], [1.5, 40, 0, 200, 0], [2.5, 8, 0, 200, 0], [3.5, 9, 0, 200, 0]])
     return {
         "capacity_per_s": 100.0,
+        "impatient": part(12.0, {"200": 75, "429": 25}, 25),
         "half": part(10.0, {"200": 90}, 0),
         "overload": part(25.0, {"200": 90, "429": 80, "503": 3}, 78),
         "after": part(12.0, {"200": 30}, 0),

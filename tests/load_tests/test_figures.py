@@ -46,6 +46,7 @@ def test_overload_becomes_figures(tmp_path: Path) -> None:
             "recovery_p99_ratio": 0.9,
             "recovery_refused": 0,
             "memory_growth_ratio": 1.1,
+            "impatient_refused_ratio": 0.25,
             "refusal_p99_ratio": 0.2,
         }
     )
