@@ -16,8 +16,10 @@ run: $(STAMP)  ## Install, teach the default classifier, serve it; Ctrl-C stops
 
 install: $(STAMP)  ## Make the environment and nothing else
 
+# Hundreds of these tests start processes or drive a browser on a machine they share: what fails is run once more, and the summary
+# names it. What fails twice is broken; what a property found is tried again by itself, and fails again.
 test: $(STAMP)  ## Run the whole suite
-	$(BIN)/pytest
+	$(BIN)/pytest --reruns 1
 
 check: $(STAMP)  ## Lint, types, import rule
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """The overload scenario: an open model at half capacity, at twice capacity, and at half capacity again right after.
 
-Then callers who ask again at once when they are refused, begun in the middle of a short overload: once it is over they have to be
-let in, though their own refusals look like arrivals.
+Then callers who ask again at once when they are refused, begun in the middle of a short overload: once it is over they have to
+be let in, though their own refusals look like arrivals.
 """
 
 from __future__ import annotations

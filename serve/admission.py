@@ -4,9 +4,9 @@ Two limits bound the wait. The hard one holds always. The soft one holds while m
 for their answers before they ask again may fill the queue to their number and leave it there: that is no overload. Callers that
 do not wait would fill it without end, and everybody would wait with them.
 
-Callers who are refused and ask again at once look like the second kind, though they may be few: their refusals count as arrivals
-and keep the soft limit in force, which refuses them again. So now and then, ever more seldom, the limit is lifted for a moment. A
-crowd that fits goes in and waits, and the overload is over; one that does not is refused as before.
+Callers who are refused and ask again at once look like the second kind, though they may be few: their refusals count as
+arrivals and keep the soft limit in force, which refuses them again. So now and then, ever more seldom, the limit is lifted for
+a moment. A crowd that fits goes in and waits, and the overload is over; one that does not is refused as before.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _WINDOWS = 2
 # A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
 # measure in other units than those who send one text.
 _OWN_SIZES = 4.0
-# So many texts may wait while an overload is put to the test; a caller has one under way, so this is the crowd that a test can find.
-# The first test comes after forty times what they take the engine, the next after four times that and so on: a true overload spends
-# a hundredth of its first minutes in tests, and less and less later.
+# So many texts may wait while an overload is put to the test; a caller has one under way, so this is the crowd a test can find.
+# The first test comes after forty times what they take the engine, the next after four times that and so on: a true overload
+# spends a hundredth of its first minutes in tests, and less and less later.
 _TEST_TEXTS = 64
 _FIRST_TEST_AFTER = 40.0
 _TEST_AFTER_FACTOR = 4.0
