@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.errors import InputError
+from core.release import release
 from core.settings import Settings
 
 APPLICATION = "serve.service:application"
@@ -77,7 +78,13 @@ def _named(settings: Settings, name: str, file: Path | None) -> Settings:
 
 def _application(settings: Settings, common: Mapping[str, str]) -> dict[str, Any]:
     changed = {name: value for name, value in changed_settings(settings).items() if common.get(name) != value}
-    application = {"name": settings.app_name, "route_prefix": settings.route_prefix or "/", "import_path": APPLICATION}
+    application = {
+        "name": settings.app_name,
+        "route_prefix": settings.route_prefix or "/",
+        "import_path": APPLICATION,
+        # Ray builds an application anew only where its configuration differs: code that was replaced below it goes unnoticed.
+        "args": {"release": release()},
+    }
     return {**application, "runtime_env": {"env_vars": changed}} if changed else application
 
 
