@@ -16,15 +16,17 @@ from dataclasses import dataclass
 
 from core.errors import DeadlineExceeded, Overloaded
 
-# Arrivals outrun answers when they are more by a tenth and by 16 texts, in two windows on end. Callers that wait for their
+# Arrivals outrun answers when they are more by a tenth and by 16 requests, in two windows on end. Callers that wait for their
 # answers cannot do that while they are 32 or fewer, since no more than that can be under way; more of them do when all start at
-# once, but that fills one window only. A window is long enough for 48 arrivals, or a slow engine would never be outrun by 16.
-# Two windows also tell that it is over: in one alone a batch may end that others had been waiting for.
+# once, but that fills one window only. Counted in texts this would not hold: of callers some of whom send 32 at a time, chance
+# alone has 50 texts more arrive than are answered, again and again.
+# A window is long enough for 48 arrivals, or a slow engine would never be outrun by 16. Two windows also tell that it is over:
+# in one alone a batch may end that others had been waiting for.
 _WINDOW_S = 0.15
 _LONGEST_WINDOW_S = 1.0
-_WINDOW_TEXTS = 48
+_WINDOW_REQUESTS = 48
 _OUTRUN_RATIO = 1.1
-_OUTRUN_TEXTS = 16
+_OUTRUN_REQUESTS = 16
 _WINDOWS = 2
 # A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
 # measure in other units than those who send one text.
@@ -56,7 +58,7 @@ class Admission:
         self._s_per_text = 0.0
         self._window_start = -math.inf
         self._arrived = 0
-        self._answered = 0
+        self._answered = 0.0
         self._overloaded = False
         self._against = 0
         self._test_after = _FIRST_TEST_AFTER
@@ -73,7 +75,7 @@ class Admission:
         return texts * self._s_per_text
 
     def check(self, texts: int, waiting: int, now: float, deadline: float = math.inf) -> None:
-        """Count the arrival of ``texts`` while ``waiting`` others wait, and return if they may join.
+        """Count the arrival of a request of ``texts`` while ``waiting`` others wait, and return if they may join.
 
         What brings more than ``max_texts`` alone is let in when nothing waits: it would never be otherwise.
 
@@ -82,7 +84,7 @@ class Admission:
             DeadlineExceeded: their turn would come after ``deadline``.
         """
         self._roll(now)
-        self._arrived += texts
+        self._arrived += 1
         if not waiting:
             return
         if waiting + texts > self._limits.max_texts:
@@ -107,10 +109,13 @@ class Admission:
                 wait_s=round(wait_s, 3),
             )
 
-    def answered(self, texts: int, elapsed_s: float, now: float) -> None:
-        """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait."""
+    def answered(self, texts: int, elapsed_s: float, now: float, requests: float) -> None:
+        """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait.
+
+        It answered ``requests``, of which each counts by the share of its texts that were in the batch.
+        """
         self._roll(now)
-        self._answered += texts
+        self._answered += requests
         pace = elapsed_s / texts
         self._s_per_text += (pace - self._s_per_text) * (_LAST_WEIGHT if self._s_per_text else 1.0)
 
@@ -129,13 +134,13 @@ class Admission:
 
     def _roll(self, now: float) -> None:
         age_s = now - self._window_start
-        if age_s < _WINDOW_S or (age_s < _LONGEST_WINDOW_S and self._arrived < _WINDOW_TEXTS):
+        if age_s < _WINDOW_S or (age_s < _LONGEST_WINDOW_S and self._arrived < _WINDOW_REQUESTS):
             return
-        outrun = self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_TEXTS)
+        outrun = self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_REQUESTS)
         self._against = self._against + 1 if outrun != self._overloaded else 0
         if self._against >= _WINDOWS or (not outrun and age_s >= _WINDOWS * _LONGEST_WINDOW_S):
             self._turn(outrun, now)
-        self._window_start, self._arrived, self._answered = now, 0, 0
+        self._window_start, self._arrived, self._answered = now, 0, 0.0
 
     def _turn(self, overloaded: bool, now: float) -> None:
         if overloaded:

@@ -263,7 +263,8 @@ class Batcher:
                 self._running -= 1
                 # The pace is that of all lanes together: what counts is the time since any of them was last done.
                 since = max(self._ended, started if free_since is None else free_since)
-                self._admission.answered(len(pieces), ended - since, monotonic())
+                requests = sum(1 / piece.job.rows for piece in pieces)
+                self._admission.answered(len(pieces), ended - since, monotonic(), requests)
                 self._ended = ended
             free_since = ended
             self._measure(pieces, ended - started)

@@ -4,6 +4,7 @@
 
     python -m load_tests.bench                      # everything, an hour or so on two cores
     python -m load_tests.bench --only head startup --runs 3
+    python -m load_tests.bench --smoke              # on few rows, to see that it all still works; twenty minutes
 
 ``HONE_BENCH_DATA`` names the folder of public data sets (default ``../shared/data``); without it only what needs none is
 measured. Each run has a folder of its own with everything that was printed. A run that was made at this commit is not made
@@ -47,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.again and _made_at(folder, commit):
                 say(f"{figure.name}, run {number}: made already")
                 continue
-            measure(figure, folder, options.data, commit)
+            measure(figure, Work(options.data, folder, options.smoke), commit)
+    if options.smoke:
+        return _tell_trial({figure.name: _runs(out / figure.name) for figure in chosen})
     runs = {figure.name: _runs(out / figure.name) for figure in FIGURES}
     rows = lines(FIGURES, runs)
     out.mkdir(parents=True, exist_ok=True)
@@ -57,15 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if any("why_not" in run for figure in chosen for run in runs[figure.name]) else 0
 
 
-def measure(figure: Figure, folder: Path, data: Path | None, commit: str) -> None:
-    """Make one run of ``figure`` in ``folder``; what kept it from being made is kept as well."""
+def measure(figure: Figure, work: Work, commit: str) -> None:
+    """Make one run of ``figure`` in its folder; what kept it from being made is kept as well."""
+    folder = work.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.monotonic()
     result: dict[str, Any] = {"figure": figure.name, "commit": commit, "machine": machine()}
     say(f"{figure.name}: {figure.title}, {figure.minutes} minutes or so …")
     try:
-        result["values"] = figure.measure(Work(data, folder))
+        result["values"] = figure.measure(work)
     except NotMeasured as error:
         result["why_not"] = str(error)
         say(f"{figure.name} was not measured: {error}")
@@ -73,6 +77,14 @@ def measure(figure: Figure, folder: Path, data: Path | None, commit: str) -> Non
     # Models and caches are no raw results, and large.
     shutil.rmtree(folder / "home", ignore_errors=True)
     (folder / _RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _tell_trial(runs: dict[str, list[dict[str, Any]]]) -> int:
+    for name, made in runs.items():
+        for run in made:
+            print(f"{name:<10}{run['took_s']:>6.0f} s  {run.get('values', run.get('why_not'))}")
+    print("a trial on few rows: nothing of this compares with what is quoted")
+    return 1 if any("why_not" in run for made in runs.values() for run in made) else 0
 
 
 def current_commit() -> str:
@@ -109,10 +121,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say what there is, and how long it takes")
     parser.add_argument("--runs", type=int, default=1, help="of each figure; the median counts")
     parser.add_argument("--again", action="store_true", help="also make the runs that were made at this commit")
-    parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder of the results")
+    parser.add_argument("--smoke", action="store_true", help="a trial on few rows; says nothing of the figures")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: results/bench, or results/bench-smoke")
     default = Path(os.environ.get("HONE_BENCH_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=default.resolve() if default.is_dir() else None)
-    return parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    asked.out = asked.out or Path("results/bench-smoke" if asked.smoke else "results/bench")
+    return asked
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import pandas as pd
 
 from core.text import text_key
 
+# Of each label, in a trial: enough for the gate's fewest rows of the holdout.
+_TRIAL_TRAIN_ROWS, _TRIAL_TEST_ROWS = 20, 6
 _HONE = ("-c", "from deploy.cli import main; main()")
 _LOOP_LINE = re.compile(
     r"recall of the three intents ([\d.]+)% → ([\d.]+)%, others ([\d.]+)% → ([\d.]+)%; (\d+) answers under traffic"
@@ -27,10 +29,14 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Work:
-    """Where the data sets are (None: nowhere), and the folder of this run, with a state folder of its own."""
+    """Where the data sets are (None: nowhere), and the folder of this run, with a state folder of its own.
+
+    A ``trial`` measures on few rows and for a moment, to see that every command still says what is read here.
+    """
 
     data: Path | None
     folder: Path
+    trial: bool = False
 
     @property
     def home(self) -> Path:
@@ -45,7 +51,12 @@ class Work:
         """
         if self.data is None:
             raise NotMeasured("there are no data sets; name their folder in HONE_BENCH_DATA")
-        return self.data / name / "data.parquet"
+        path = self.data / name / "data.parquet"
+        if not self.trial:
+            return path
+        few = self.folder / f"{name}.parquet"
+        few_rows(pd.read_parquet(path)).to_parquet(few)
+        return few
 
     def run(self, name: str, *arguments: str, passes: tuple[int, ...] = (0,), **variables: str) -> str:
         """Return what Python printed when run with ``arguments``; standard output and error are kept as files.
@@ -66,6 +77,16 @@ class Work:
         """Return what a command of Hone prints with ``--json``."""
         found: dict[str, Any] = json.loads(self.run(name, *_HONE, *arguments, "--json"))
         return found
+
+
+def few_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the first rows of each label and split.
+
+    >>> few_rows(pd.DataFrame({"label": ["a"] * 50, "split": ["train"] * 30 + ["test"] * 20})).split.value_counts().to_dict()
+    {'train': 20, 'test': 6}
+    """
+    place = frame.groupby(["label", "split"]).cumcount()
+    return frame[place < frame.split.map(lambda split: _TRIAL_TRAIN_ROWS if split == "train" else _TRIAL_TEST_ROWS)]
 
 
 def head(work: Work) -> dict[str, float]:
@@ -107,6 +128,8 @@ def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
 
 def loop(work: Work) -> dict[str, float]:
     """Run the end-to-end test of the loop, which prints its figures."""
+    if work.data is None:
+        raise NotMeasured("there are no data sets; name their folder in HONE_BENCH_DATA")
     printed = work.run(
         "pytest",
         "-m",
@@ -115,7 +138,7 @@ def loop(work: Work) -> dict[str, float]:
         "-q",
         "-p",
         "no:cacheprovider",
-        HONE_BENCH_DATA=str(work.dataset("banking77").parents[1]),
+        HONE_BENCH_DATA=str(work.data),
     )
     return read_loop(printed)
 
@@ -150,8 +173,7 @@ def serving(work: Work) -> dict[str, float]:
         "--parts",
         "speed",
         "--no-plain-ray",
-        "--rounds",
-        "3",
+        *(["--smoke"] if work.trial else ["--rounds", "3"]),
     ]
     variables = {"HONE_BENCH_DATA": str(work.data)} if work.data else {}
     work.run("serving", "-m", "load_tests.serving", *arguments, passes=(0, 1), **variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from deploy.reference import ROOT
 from load_tests.bench import __main__ as bench
+from load_tests.bench import measuring
 from load_tests.bench.figures import FIGURES, Figure, Quote
 from load_tests.bench.measuring import NotMeasured, Work, read_loop, without_copies
 from load_tests.bench.page import as_page, as_text, lines
@@ -73,6 +75,17 @@ def test_what_could_not_be_measured_says_why_and_fails(tmp_path: Path, monkeypat
     assert len(calls) == 2, "what failed is tried again"
 
 
+def test_a_trial_tells_what_was_found_and_leaves_no_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Work] = []
+    assert _run(monkeypatch, _figure(calls, {"rate": 1.0, "lost": 0.0}), tmp_path, "--smoke") == 0
+    assert [work.trial for work in calls] == [True]
+    assert "'rate': 1.0" in capsys.readouterr().out
+    assert not (tmp_path / "index.html").exists()
+    assert _run(monkeypatch, _figure(calls, None), tmp_path, "--smoke") == 1
+
+
 def test_a_summary_of_nothing_says_that_nothing_was_measured() -> None:
     rows = lines(FIGURES, {})
     assert len(rows) == len(QUOTES)
@@ -104,6 +117,10 @@ def test_the_line_of_the_end_to_end_test_is_read() -> None:
     }
     with pytest.raises(NotMeasured):
         read_loop("1 skipped")
+
+
+def test_a_trial_s_data_has_few_rows_of_each_label() -> None:
+    assert doctest.testmod(measuring).failed == 0
 
 
 def test_copies_of_training_texts_leave_the_test_rows() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,10 @@ BATCH_TEXTS = 10
 
 @dataclass
 class Simulation:
-    """An engine that answers, by default, 1,000 texts a second in batches of up to 10, and callers in front of it."""
+    """An engine that answers, by default, 1,000 texts a second in batches of up to 10, and callers in front of it.
+
+    ``answered`` is how many requests it is done with.
+    """
 
     limits: QueueLimits
     s_per_text: float = SECONDS_PER_TEXT
@@ -28,6 +33,8 @@ class Simulation:
     longest_wait_s: float = 0.0
     _credit: float = 0.0
     waits: list[float] = field(default_factory=list)
+    answered: int = 0
+    _line: deque[tuple[int, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.limits)
@@ -40,6 +47,7 @@ class Simulation:
             return False
         self.waits.append(self.waiting * self.s_per_text)
         self.waiting += texts
+        self._line.append((texts, texts))
         return True
 
     def tick(self) -> int:
@@ -48,8 +56,22 @@ class Simulation:
         self.now += BATCH_TEXTS * self.s_per_text
         if texts:
             self.waiting -= texts
-            self.admission.answered(texts, texts * self.s_per_text, self.now)
+            self.admission.answered(texts, texts * self.s_per_text, self.now, self._take(texts))
         return texts
+
+    def _take(self, texts: int) -> float:
+        """Return how many requests a batch of ``texts`` answers, by their shares in it, in order of arrival."""
+        requests = 0.0
+        while texts and self._line:
+            left, whole = self._line.popleft()
+            taken = min(texts, left)
+            texts -= taken
+            requests += taken / whole
+            if left > taken:
+                self._line.appendleft((left - taken, whole))
+            else:
+                self.answered += 1
+        return requests
 
 
 def open_model(simulation: Simulation, per_s: float, seconds: float) -> None:
@@ -124,6 +146,28 @@ def test_callers_that_wait_for_their_answers_are_never_refused(callers: int) -> 
             assert simulation.arrive()
         ready = simulation.tick()
     assert simulation.refused == 0
+
+
+@pytest.mark.parametrize("capacity_per_s", [300, 1_000])
+@pytest.mark.parametrize("callers", [8, 32])
+def test_callers_that_wait_are_never_refused_though_some_send_much_at_a_time(callers: int, capacity_per_s: int) -> None:
+    simulation = Simulation(QueueLimits(4_000, math.inf, 0.05), 1 / capacity_per_s)
+    chance, before = np.random.default_rng(0), -callers
+    for _ in range(20_000):
+        for _ in range(simulation.answered - before):
+            assert simulation.arrive(32 if chance.random() < 0.15 else 1)
+        before = simulation.answered
+        simulation.tick()
+    assert simulation.answered > 1_000
+
+
+def test_an_overload_of_much_at_a_time_is_noticed() -> None:
+    simulation = Simulation(QueueLimits(100_000, math.inf, 0.05))
+    for _ in range(2_000):
+        simulation.arrive(20)
+        simulation.tick()
+    assert simulation.admission.overloaded
+    assert simulation.refused > 800
 
 
 @pytest.mark.parametrize("capacity_per_s", [100, 600, 1_000])
@@ -204,7 +248,7 @@ def test_no_more_than_the_most_ever_wait(events: list[tuple[int, float, bool]], 
     for texts, pause_s, answered in events:
         now += pause_s
         if answered and waiting:
-            admission.answered(waiting, 0.01, now)
+            admission.answered(waiting, 0.01, now, 1)
             waiting = 0
             continue
         try:
