@@ -186,8 +186,7 @@ def test_callers_that_ask_again_at_once_are_let_in_once_the_overload_is_over(cal
         for _ in range(5):
             free -= sum(simulation.arrive() for _ in range(free))
         free += simulation.tick()
-    assert not simulation.admission.overloaded
-    assert simulation.refused == 0
+    assert (simulation.admission.overloaded, simulation.refused) == (False, 0)
 
 
 def test_a_true_overload_is_put_to_the_test_ever_more_seldom() -> None:
