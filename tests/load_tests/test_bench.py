@@ -83,7 +83,7 @@ def test_a_trial_tells_what_was_found_and_leaves_no_summary(
     assert [work.trial for work in calls] == [True]
     assert "'rate': 1.0" in capsys.readouterr().out
     assert not (tmp_path / "index.html").exists()
-    assert _run(monkeypatch, _figure(calls, None), tmp_path, "--smoke") == 1
+    assert _run(monkeypatch, _figure(calls, None), tmp_path / "again", "--smoke") == 1
 
 
 def test_a_summary_of_nothing_says_that_nothing_was_measured() -> None:
