@@ -25,10 +25,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -69,9 +69,16 @@ class InstantEngine:
         return np.asarray(np.log(self.score(prepared)))
 
 
+class Served(NamedTuple):
+    """A replica of this process: its address, and how many requests it has begun."""
+
+    url: str
+    requests: Callable[[], int]
+
+
 @contextmanager
-def replica(home: Path, profile: cProfile.Profile | None, *, engine: bool) -> Iterator[str]:
-    """Serve the champion of ``home`` from a thread of this process inside the block; gives the address to ask."""
+def replica(home: Path, profile: cProfile.Profile | None, *, engine: bool) -> Iterator[Served]:
+    """Serve the champion of ``home`` from a thread of this process inside the block."""
     from core.settings import Settings
     from serve.app import build_app
     from serve.parts import assemble
@@ -94,7 +101,7 @@ def replica(home: Path, profile: cProfile.Profile | None, *, engine: bool) -> It
         _until_loaded(parts)
         if not engine:
             _replace_engine(parts)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", lambda: server.server_state.total_requests)
     finally:
         server.should_exit = True
         thread.join(30)
@@ -159,11 +166,14 @@ def main() -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(options.home / "metrics")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     profile = cProfile.Profile() if options.functions else None
-    with tempfile.TemporaryDirectory() as folder, replica(options.home.resolve(), profile, engine=not options.no_engine) as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        replica(options.home.resolve(), profile, engine=not options.no_engine) as served,
+    ):
         bodies = Path(folder) / "bodies.jsonl"
         write_bodies(bodies, read_texts(options.data), texts_each=options.texts)
-        httpx.get(f"{url}/readyz", trust_env=False).raise_for_status()
-        found = measure(url, bodies, options.connections, options.duration_s, options.py_spy)
+        httpx.get(f"{served.url}/readyz", trust_env=False).raise_for_status()
+        found = measure(served.url, bodies, options.connections, options.duration_s, options.py_spy)
     print(json.dumps(found, indent=1))
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(options.functions)
