@@ -1,16 +1,18 @@
 """Under which licences the packages stand that Hone needs to run, and whether that goes with its own.
 
-Read from the packages' own metadata, as installed. ``make sbom`` (``python -m deploy.licences``) writes a software bill of
-materials in CycloneDX's format; ``docs/licences.md`` has the table.
+Read from the packages' own metadata, as installed or, for what the console brings to browsers, as it lies there. ``make sbom``
+(``python -m deploy.licences``) writes a software bill of materials in CycloneDX's format; ``docs/licences.md`` has the table.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.resources import files
 from pathlib import Path
 
 import typer
@@ -88,6 +90,7 @@ class Package:
     version: str
     licence: str
     needs: tuple[str, ...] = ()
+    registry: str = "pypi"
 
     @property
     def allowed(self) -> bool:
@@ -120,6 +123,14 @@ def packages(root: str = "hone", extras: frozenset[str] = frozenset({"postgresql
         Package(name, found.version, licence_of(found), tuple(sorted(needs.get(name, set()) & seen.keys())))
         for name, found in sorted(seen.items())
     ]
+
+
+def vendored() -> list[Package]:
+    """Return the packages of npm that lie in ``serve/console/vendor``, by name, as their ``package.json`` has them."""
+    folders = (folder for folder in (files("serve") / "console" / "vendor").iterdir() if folder.is_dir())
+    told = (json.loads((folder / "package.json").read_text(encoding="utf-8")) for folder in folders)
+    found = (Package(one["name"], one["version"], one["license"], registry="npm") for one in told)
+    return sorted(found, key=lambda package: package.name)
 
 
 def licence_of(found: Distribution) -> str:
@@ -159,11 +170,15 @@ def licence_table() -> str:
     lines = ["| package | licence |", "| --- | --- |"]
     needed = (package for package in packages() if package.name != "hone" and not package.name.startswith(VENDORS))
     lines.extend(f"| `{package.name}` | {package.licence or '?'} |" for package in needed)
+    lines.extend(f"| `{package.name}` {package.version}, in the console | {package.licence} |" for package in vendored())
     return "\n".join(lines)
 
 
 def bill_of_materials() -> str:
-    """Return Hone and all it needs to run, as installed here, in CycloneDX 1.6: versions, licences, and who needs what."""
+    """Return Hone, what it needs to run, as installed here, and what it brings to browsers, in CycloneDX 1.6.
+
+    With versions, licences, and who needs what.
+    """
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
@@ -176,11 +191,11 @@ def bill_of_materials() -> str:
             name=package.name,
             version=package.version,
             type=ComponentType.APPLICATION if package.name == "hone" else ComponentType.LIBRARY,
-            purl=PackageURL("pypi", name=package.name, version=package.version.partition("+")[0]),
+            purl=PackageURL(package.registry, name=package.name, version=package.version.partition("+")[0]),
             bom_ref=f"{package.name}=={package.version}",
             licenses=[licences.make_from_string(package.licence)] if package.licence else [],
         )
-        for package in packages()
+        for package in (*packages(), *vendored())
     }
     bom.metadata.component = components["hone"]
     for name, component in components.items():
@@ -188,6 +203,7 @@ def bill_of_materials() -> str:
             bom.components.add(component)
     for package in packages():
         bom.register_dependency(components[package.name], [components[need] for need in package.needs])
+    bom.register_dependency(components["hone"], [components[package.name] for package in vendored()])
     return JsonV1Dot6(bom).output_as_string(indent=1)
 
 

@@ -22,7 +22,7 @@ ROUTE_ROLES: Mapping[tuple[str, str], Role | None] = {
     ("GET", "/openapi.json"): OPEN,
     ("GET", "/"): OPEN,
     ("GET", "/docs"): OPEN,
-    ("GET", "/console/{name}"): OPEN,
+    ("GET", "/console/{name:path}"): OPEN,
     ("POST", "/v1/predict"): "predict",
     ("GET", "/v1/status"): "predict",
     # Names versions, routes and counts, and no text; a scraper should not hold a key that can do more.

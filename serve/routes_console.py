@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -24,8 +26,7 @@ _HEADERS = {
 def console_router() -> APIRouter:
     """Return the routes of the console and of the reference page; their files are read once."""
     router = APIRouter(include_in_schema=False)
-    folder = files("serve") / "console"
-    found = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
+    found = dict(_contents(files("serve") / "console"))
 
     def page(name: str) -> Response:
         return Response(found[name], headers=_HEADERS, media_type="text/html")
@@ -38,7 +39,7 @@ def console_router() -> APIRouter:
     async def docs() -> Response:
         return page("docs.html")
 
-    @router.get("/console/{name}")
+    @router.get("/console/{name:path}")
     async def asset(name: str) -> Response:
         media_type = _TYPES.get(name.rpartition(".")[2])
         if media_type is None or name not in found:
@@ -46,3 +47,11 @@ def console_router() -> APIRouter:
         return Response(found[name], headers=_HEADERS, media_type=media_type)
 
     return router
+
+
+def _contents(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _contents(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry.read_bytes()

@@ -20,7 +20,9 @@ function word(key, values = {}) {
 }
 
 function when(moment, style = { dateStyle: "short", timeStyle: "medium" }) {
-  return new Date(moment).toLocaleString(state.language, style);
+  // In English, but the way it is written where the reader is.
+  const own = navigator.languages.find((language) => language.startsWith(state.language)) ?? state.language;
+  return new Date(moment).toLocaleString(own, style);
 }
 
 // What the service says in a sentence, in the language of the page.

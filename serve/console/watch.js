@@ -66,7 +66,7 @@ export class Watch {
   chart(title, y, axis, more = {}) {
     const { word, when } = this.page;
     const clock = (moment) => when(moment, { hour: "2-digit", minute: "2-digit" });
-    return new Chart({ title, y, x: clock, ...axis, xName: word("when"), valuesName: word("values"), ...more });
+    return new Chart({ title, y, x: clock, time: true, ...axis, xName: word("when"), valuesName: word("values"), ...more });
   }
 
   traffic(axis, marks) {
@@ -103,7 +103,7 @@ export class Watch {
       { name: word("audited"), points: this.audited(audited, axis) },
     ];
     const drawn = series.some((one) => one.points.length)
-      ? this.chart(word("accuracy"), (value) => percent(value, 0), axis, { floor: null, ceiling: 1 }).draw(series, marks)
+      ? this.chart(word("accuracy"), (ratio) => percent(ratio), axis, { floor: null, ceiling: 1 }).draw(series, marks)
       : hint(word("noAccuracy"));
     const between = (one) => (one.low === null ? "" : ` (${percent(one.low, 0)} – ${percent(one.high, 0)})`);
     const rows = accuracy.versions.map((one) => [
@@ -127,7 +127,8 @@ export class Watch {
     return stays.flatMap(({ version, from, to }) => {
       const one = versions.find((found) => found.version === version);
       const point = one && { y: one.accuracy, low: one.low, high: one.high };
-      return one ? [{ x: from, ...point }, { x: to, ...point }, { x: to, y: null }] : [];
+      // It ends a moment before the next one begins, so that the two are told apart.
+      return one ? [{ x: from, ...point }, { x: to - 2, ...point }, { x: to - 1, y: null }] : [];
     });
   }
 

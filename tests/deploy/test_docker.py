@@ -116,6 +116,10 @@ def test_what_the_image_copies_makes_a_package_that_works_elsewhere(tmp_path: Pa
     assert {
         "train/data/reviews.csv",
         "serve/console/index.html",
+        "serve/console/vendor/uplot/LICENSE",
+        "serve/console/vendor/uplot/package.json",
+        "serve/console/vendor/uplot/uPlot.iife.min.js",
+        "serve/console/vendor/uplot/uPlot.min.css",
         "feedback/migrations/versions/0001_store_of_record.py",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "load_tests/")) or "secrets/" in name]

@@ -12,7 +12,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from deploy.licences import PROGRAMS, VENDORS, Package, licence_of, main, packages
+from deploy.licences import PROGRAMS, VENDORS, Package, licence_of, main, packages, vendored
 
 
 def test_every_licence_is_one_that_reaches_nothing_else() -> None:
@@ -20,6 +20,7 @@ def test_every_licence_is_one_that_reaches_nothing_else() -> None:
     assert {"torch", "ray", "sqlalchemy", "psycopg", "numpy"} <= {package.name for package in found}
     assert [package for package in found if not package.allowed] == []
     assert set(PROGRAMS) <= {package.name for package in found}
+    assert [(package.name, package.allowed) for package in vendored()] == [("uplot", True)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,12 @@ def test_the_bill_of_materials_keeps_to_its_schema_and_names_every_package(tmp_p
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bill = json.loads(text)
     assert bill["metadata"]["component"]["name"] == "hone"
-    assert {part["name"] for part in bill["components"]} == {package.name for package in packages()} - {"hone"}
-    assert all(part["version"] and part["purl"].startswith("pkg:pypi/") for part in bill["components"])
+    brought = {package.name: f"pkg:npm/{package.name}@{package.version}" for package in vendored()}
+    assert {part["name"] for part in bill["components"]} == ({package.name for package in packages()} | set(brought)) - {"hone"}
+    for part in bill["components"]:
+        assert part["version"]
+        assert part["purl"] == brought.get(part["name"], part["purl"])
+        assert part["purl"].startswith("pkg:npm/" if part["name"] in brought else "pkg:pypi/")
     needs = {entry["ref"].partition("==")[0]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
     assert any(name.startswith("ray==") for name in needs["hone"])
+    assert any(name.startswith("uplot==") for name in needs["hone"])

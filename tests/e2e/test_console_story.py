@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from core.settings import Settings
 from tests.e2e.stacks import running
 from tests.serve.browsing import BROWSER_MARKS, chromium, opened
+from tests.serve.painted import painted
 from tests.train.toys import FILLER, toy_rows, write_csv, write_toy_base
 from train.teach import TeachRequest, teach
 
@@ -116,7 +117,9 @@ def test_a_person_tries_corrects_has_it_learned_and_sees_the_answer_change(url: 
         expect(model.get_by_role("row", name="corrections_fixed").first).to_contain_text("holds")
         page.click("#views a[href='#watch']")
         expect(page.locator("#events")).to_contain_text("v2 became champion")
-        expect(page.locator("#traffic svg[role=img]").first).to_be_visible(timeout=_SWAP_MS)
+        traffic = page.locator("#traffic figure").first
+        expect(traffic.locator(".plot[role=img] canvas")).to_be_visible(timeout=_SWAP_MS)
+        assert painted(traffic, "series-0").pixels
         # What all replicas answered is told once its stretch of time is over, and nothing is counted twice.
         counted = _counted(page, url)
         assert counted >= CORRECTED + 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from importlib.resources import files
 from typing import get_args
@@ -49,6 +51,27 @@ def test_nothing_comes_from_elsewhere_and_no_text_becomes_markup() -> None:
     for name, text in (_sources(".html") | _sources(".css") | _sources(".js")).items():
         assert not re.search(r"https?://(?!www\.w3\.org/)", text), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|\bstyle=|\bon\w+=", text), name
+
+
+def test_what_others_wrote_is_as_they_published_it_and_asks_nobody_for_anything() -> None:
+    folder = files("serve") / "console" / "vendor"
+    told = re.findall(r"^    ([0-9a-f]{64}  \S+)$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    lying = {f"{one.name}/{file.name}": file.read_bytes() for one in folder.iterdir() if one.is_dir() for file in one.iterdir()}
+    assert [f"{hashlib.sha256(lying[name]).hexdigest()}  {name}" for name in sorted(lying)] == told
+    script = lying["uplot/uPlot.iife.min.js"].decode()
+    assert f"(v{json.loads(lying['uplot/package.json'])['version']})" in script[:100]
+    assert b"The MIT License (MIT)" in lying["uplot/LICENSE"]
+    asks = r"\b(fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|importScripts|import|eval|Function)\b\s*\("
+    assert not re.search(f"{asks}|innerHTML|outerHTML|insertAdjacentHTML|document\\.write", script)
+    assert "url(" not in lying["uplot/uPlot.min.css"].decode()
+
+
+async def test_what_is_below_the_console_is_served_and_nothing_beside_it(service: Service) -> None:
+    script = await service.http.get("/console/vendor/uplot/uPlot.iife.min.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "default-src 'none'" in script.headers["content-security-policy"]
+    for path in ("vendor/uplot/LICENSE", "vendor/README.md", "vendor", "vendor/..%2fapp.js", "..%2fapp.py", "/app.js"):
+        assert (await service.http.get(f"/console/{path}")).status_code == 404, path
 
 
 def test_both_languages_say_the_same_things() -> None:

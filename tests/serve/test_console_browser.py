@@ -20,6 +20,7 @@ from feedback.suspicion import Evidence
 from serve.parts import assemble
 from tests.bundles import register_ngram_bundle
 from tests.serve.browsing import BROWSER_MARKS, chromium, opened
+from tests.serve.painted import painted
 from tests.serve.servers import listening
 from tests.serve.test_openapi import OPERATIONS
 
@@ -258,8 +259,11 @@ def test_a_run_is_started_watched_and_stopped(page: Page, settings: Settings) ->
     )
     for shown in ("10 / 20", "0.2", "31", "42 s", "the head leaves a gap of 4 points", "finetune"):
         expect(run).to_contain_text(shown)
-    expect(run.locator("svg polyline.series")).to_have_count(1)
-    expect(run.locator("svg[role=img]")).to_have_attribute("aria-label", "Loss; Loss 0.2")
+    expect(run.locator(".plot[role=img]")).to_have_attribute("aria-label", "Loss; Loss 0.2")
+    loss = painted(run, "series-0")
+    # From 2 at the left to a tenth of that at the right.
+    assert loss.between(0.0, 0.1).ys[-1] > 0.8
+    assert 0.05 < loss.between(0.9, 1.0).ys[-1] < 0.15
     run.get_by_text("The values as a table").click()
     expect(run.locator(".values tbody tr")).to_have_count(10)
     # Drawing anew as the run goes on neither folds the table nor takes the keyboard's focus away.

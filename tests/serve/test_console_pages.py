@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FloatRect, Page, expect
+from playwright.sync_api import Browser, FloatRect, Page, Route, expect
 
 from core.keys import KeyRing
 from core.settings import Settings
 from feedback.store import Store
 from serve.parts import assemble
 from tests.serve.browsing import BROWSER_MARKS, chromium, opened
+from tests.serve.painted import painted
 from tests.serve.scenes import MARKUP, Scene
 from tests.serve.servers import listening
 
@@ -29,7 +30,7 @@ VIEWS = {
     "review": "#annotator",
     "models": "#models tbody tr",
     "learning": "#runs tbody tr",
-    "watch": "#traffic svg",
+    "watch": "#traffic canvas",
 }
 LANGUAGES = ("en-GB", "zh-CN")
 THEMES = ("light", "dark")
@@ -159,32 +160,103 @@ def test_traffic_is_drawn_with_what_happened_and_told_as_a_table(browser: Browse
         _show(page, "watch")
         charts = page.locator("#traffic figure")
         expect(charts).to_have_count(3)
-        expect(charts.nth(1).locator("svg[role=img]")).to_have_attribute(
+        expect(charts.nth(1).locator(".plot[role=img]")).to_have_attribute(
             "aria-label", "Time a text takes, queue included; half 6.01 ms; 99 of 100 20.9 ms"
         )
+        # Half of the texts took 6 ms and 99 of 100 took 21: two level lines, from one end to the other.
+        half, most = (painted(charts.nth(1), name) for name in ("series-0", "series-1"))
+        assert half.xs[0] < 0.03
+        assert half.xs[-1] > 0.95
+        assert half.ys[-1] - half.ys[0] < 0.05
+        assert 2.8 < sum(most.ys) / len(most.ys) / (sum(half.ys) / len(half.ys)) < 3.9
+        # Requests were refused from 17.5 to 15 minutes ago, and the axis is an hour.
+        refused = painted(charts.nth(2), "series-0")
+        high = [x for x, y in refused.pixels if y > 0.5]
+        assert 0.68 < min(high) < 0.73
+        assert 0.71 < max(high) < 0.77
+        assert 0.02 < max(high) - min(high) < 0.06
         # Three versions were promoted and three runs ended, in the last minutes.
-        expect(charts.first.locator(".mark.good")).to_have_count(3)
-        titles = charts.first.locator(".mark title").all_text_contents()
-        assert "v3 became champion: passed on holdout_gain" in titles
+        promoted = charts.first.locator(".mark.good")
+        expect(promoted).to_have_count(3)
+        titles = {mark.get_attribute("title"): mark.evaluate("mark => mark.style.left") for mark in promoted.all()}
+        # Half an hour and a minute ago.
+        assert 45 < float(titles["v3 became champion: passed on holdout_gain"].rstrip("%")) < 50
         table = charts.nth(2).locator("tbody tr")
         charts.nth(2).locator("summary").click()
         assert table.count() == 60
         expect(table.first).to_be_visible()
-        charts.first.locator("svg").hover(position={"x": 200, "y": 90})
-        expect(charts.first.locator(".readout")).to_contain_text("Texts per second")
+        charts.nth(1).locator(".u-over").hover(position={"x": 150, "y": 60})
+        told = re.compile(r"^\d\d:\d\d · half [56](\.\d+)? ms · 99 of 100 2\d(\.\d)? ms$")
+        expect(charts.nth(1).locator(".readout")).to_have_text(told)
         expect(page.locator("#events")).to_contain_text("drift alarm: label_psi")
         expect(page.locator("#events")).to_contain_text("failed")
+        # In a quarter of an hour nothing was refused, in six there was most of the time nobody.
         page.select_option("#minutes", "15")
-        expect(charts.first.locator("circle, polyline").first).to_be_visible()
+        expect(page.locator("#minutes")).to_have_value("15")
+        _until(page, lambda: 0 < len(painted(charts.nth(2), "series-0").ys) < 5)
         page.select_option("#minutes", "360")
-        expect(page.locator("#minutes")).to_have_value("360")
+        _until(page, lambda: min(painted(charts.first, "series-0").xs, default=0.0) > 0.8)
+
+
+def test_a_line_is_broken_where_nothing_is_known_and_who_stands_alone_is_seen(browser: Browser, url: str) -> None:
+    def forget(route: Route) -> None:
+        response = route.fetch()
+        history = response.json()
+        traffic = history["traffic"]
+        # One stretch of time is known in the middle of what is not.
+        history["traffic"] = traffic[:60] + traffic[120:121] + traffic[180:]
+        route.fulfill(response=response, json=history)
+
+    with opened(browser, url) as page:
+        page.route("**/v1/history?*", forget)
+        _show(page, "watch")
+        line = painted(page.locator("#traffic figure").first, "series-0")
+        assert line.between(0.0, 0.24).xs[-1] > 0.2
+        assert line.between(0.77, 1.0).xs[0] < 0.8
+        (alone,) = {round(x, 1) for x in line.between(0.27, 0.73).xs}
+        assert alone == 0.5
+
+
+def test_charts_follow_the_theme_and_the_width_while_they_are_shown(browser: Browser, url: str) -> None:
+    with opened(browser, url, color_scheme="light", viewport={"width": 1180, "height": 800}) as page:
+        _show(page, "watch")
+        accuracy = page.locator("#accuracy figure")
+        light = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--series-0')")
+        assert painted(accuracy, "series-0").pixels
+        page.emulate_media(color_scheme="dark")
+        _until(page, lambda: bool(painted(accuracy, "series-0").pixels))
+        assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--series-0')") != light
+        page.set_viewport_size({"width": 700, "height": 800})
+        expect(accuracy.locator("canvas")).to_have_count(1)
+        _until(page, lambda: accuracy.locator("canvas").evaluate("canvas => canvas.getBoundingClientRect().right") < 700)
+        assert painted(accuracy, "series-0").pixels
+
+
+def _until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait until the page has come so far."""
+    for _ in range(100):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the page did not come so far")
 
 
 def test_accuracy_is_told_three_ways_and_an_alarm_is_taken_note_of(browser: Browser, url: str, settings: Settings) -> None:
     with opened(browser, url) as page:
         _show(page, "watch")
         accuracy = page.locator("#accuracy")
-        expect(accuracy.locator("polygon.band.series-0")).to_have_count(1)
+        line, band = (painted(accuracy, name) for name in ("series-0", "band-0"))
+        # It begins with the first of twelve windows, and falls before the last two.
+        assert 0.15 < line.xs[0] < 0.25
+        assert line.between(0.3, 0.4).ys[0] > line.between(0.88, 0.92).ys[-1]
+        # An interval reaches below its estimate and above it.
+        assert band.between(0.3, 0.4).ys[0] < line.between(0.3, 0.4).ys[0]
+        assert band.between(0.3, 0.4).ys[-1] > line.between(0.3, 0.4).ys[-1]
+        # The audit is about the version that answers since half the time.
+        audit, interval = (painted(accuracy, name) for name in ("series-1", "band-1"))
+        assert 0.45 < audit.xs[0] < 0.5
+        assert 0.45 < interval.xs[0] < 0.5
+        assert interval.ys[0] < audit.ys[0]
         row = accuracy.locator("> .scroll tbody tr", has_text="v3")
         for shown in ("90.0 %", "40"):
             expect(row).to_contain_text(shown)
