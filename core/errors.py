@@ -55,6 +55,7 @@ Messages and details never carry a user's text.
     ├── BackupDamaged              a backup cannot be restored
     ├── LeaseHeld                  another learner is at work
     ├── RunCancelled               somebody stopped the run
+    ├── WorkersFailed              the workers that were to train together found no room, or failed too often
     └── StackError                 the local stack cannot start
         ├── PortInUse
         ├── HomeUnusable
@@ -367,6 +368,12 @@ class RunCancelled(HoneError):
     """The run was stopped on request."""
 
     code = "run_cancelled"
+
+
+class WorkersFailed(HoneError):
+    """The workers that were to train an encoder together found no room in the cluster, or failed too often."""
+
+    code = "workers_failed"
 
 
 class StackError(HoneError):

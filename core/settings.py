@@ -274,6 +274,25 @@ class Settings(BaseSettings):
     learn_checkpoint_every_s: float = Field(
         120.0, ge=0, description="Seconds between checkpoints of a full run; 0 writes one only when the run is stopped or ends."
     )
+    learn_workers: int = Field(
+        1, ge=1, le=1024, description="Ray Train workers that an encoder is trained over, each with a share of every batch."
+    )
+    learn_workers_min: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Workers with which training begins, or goes on, where there is no room for all of them. 0: with all only.",
+    )
+    learn_worker_cpus: float = Field(1.0, gt=0, description="Cores that Ray reserves for each of several workers.")
+    learn_worker_gpus: float = Field(
+        0.0, ge=0, description="GPUs that Ray reserves for each of several workers; 0 trains on the processor."
+    )
+    learn_worker_restarts: int = Field(
+        3, ge=0, description="How often training goes on from its last checkpoint after one of several workers was lost."
+    )
+    learn_sharded: bool = Field(
+        False, description="Workers share out the encoder's weights too (FSDP), for one that does not fit each of them."
+    )
     learn_nice: int = Field(
         19,
         ge=0,

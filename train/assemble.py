@@ -164,6 +164,7 @@ def _lineage(parts: Parts, rows: Rows, request: FitRequest, origin: Origin) -> L
             **tuning,
             **({"compression": request.compression} if request.compression else {}),
             **_ensemble(request),
+            **({"workers": request.workers} if request.workers > 1 else {}),
         },
         libraries=_libraries(),
         rows={**rows.counts(), "corrected": len(rows.corrected), "doubted": parts.doubted},

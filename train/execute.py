@@ -32,7 +32,7 @@ from train.holding import Limits, Past
 from train.jobs import Fit, FitJob
 from train.judging import earlier_examples, fresh_examples, judge_candidate
 from train.progress import Clock
-from train.request import FitRequest, Parent, Workplace
+from train.request import FitRequest, Parent, Workers, Workplace
 from train.resuming import RunRecord, checkpoint_place, clear_checkpoints, compare_repetition, record_of, snapshot_of
 from train.run_gauges import show_run
 from train.screening import screen
@@ -112,7 +112,8 @@ class Executor:
         self._record(run, record)
         parent = Parent(record.parent, self._registry.path(record.parent))
         checkpoint = checkpoint_place(self._settings.home, run, self._settings.learn_checkpoint_every_s)
-        place = Workplace(self._settings.home.cache, staging, checkpoint)
+        workers = Workers.of(self._settings, niceness=self._settings.learn_nice)
+        place = Workplace(self._settings.home.cache, staging, checkpoint, workers)
         fresh = fresh_examples(snapshot, self._registry, champion, self._settings, book)
         # No part of the record: it is for the gate, and changes nothing of what comes out.
         earlier = earlier_examples(snapshot, fresh, self._store.audited_keys())

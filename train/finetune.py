@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,34 +19,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.batches import plan_batches
 from core.classifier import Head
-from core.errors import RunCancelled
+from core.errors import InputError, RunCancelled
 from train.base import Base, token_embeddings
 from train.checkpoint import Checkpoints
+from train.epochs import look_at_epoch, shuffled_batches
 from train.lora import adapted
 from train.precision import faster_precision
+from train.progress import Epoch
 from train.request import CheckpointPlace, FinetuneSettings, Precision
 from train.stepping import Step, TokenRows, Trainer, head_of, linear_of
+from train.team import ALONE, Team
 from train.tensors import embed_ids
 
 __all__ = ["Step", "TokenRows", "finetune", "shuffled_batches"]
 
-
-def shuffled_batches(lengths: Sequence[int], *, batch_texts: int, random: np.random.Generator) -> list[list[int]]:
-    """Return batches of texts of like length, in random order.
-
-    Texts are shuffled, cut into pools of 50 batches, and sorted only within a pool: little padding, yet no two epochs alike.
-    """
-    order = random.permutation(len(lengths))
-    batches: list[list[int]] = []
-    pool = batch_texts * 50
-    for start in range(0, len(order), pool):
-        places = order[start : start + pool]
-        planned = plan_batches([lengths[place] for place in places], max_texts=batch_texts, max_tokens=1 << 30)
-        batches.extend([int(places[row]) for row in batch] for batch in planned)
-    random.shuffle(batches)
-    return batches
+# As numbers, since that is what workers can tell each other.
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 def finetune(
@@ -58,6 +48,7 @@ def finetune(
     train_embeddings: bool = False,
     checkpoint: CheckpointPlace | None = None,
     on_step: Callable[[Step], None] = lambda _: None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Head:
     """Train ``base`` in place together with ``head`` and return the head that belongs to the kept weights.
 
@@ -71,27 +62,82 @@ def finetune(
             rows would see no gradient but still cost the optimiser its time.
         checkpoint: where the state of training is kept and which one to go on from; None keeps none.
         on_step: hears of every step, and may raise ``RunCancelled``, upon which a checkpoint is written.
+        on_epoch: hears of every epoch, where there are validation rows.
 
     Raises:
         CheckpointUnusable: when training cannot go on from the checkpoint it was given.
     """
+    with _training(base, head, train, validation, settings, train_embeddings, checkpoint, ALONE) as training:
+        training.run(on_step, on_epoch)
+        return head_of(training.linear)
+
+
+def train_encoder(
+    base: Base,
+    head: Head,
+    train: TokenRows,
+    validation: TokenRows,
+    settings: FinetuneSettings,
+    team: Team,
+    *,
+    train_embeddings: bool = False,
+    checkpoint: CheckpointPlace | None = None,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> dict[str, torch.Tensor]:
+    """Do one worker's part of :func:`finetune` and return the kept weights by name, whole; all workers of ``team`` call it.
+
+    ``on_step`` is the leader's alone; what it raises, all raise. With a team that shards, ``base`` is of no further use.
+    """
+    with _training(base, head, train, validation, settings, train_embeddings, checkpoint, team) as training:
+        training.run(on_step)
+        kept = training.kept()
+    if settings.lora_rank:
+        # What was trained beside the encoder is part of it now.
+        kept |= {f"encoder.{name}": parameter.detach().cpu() for name, parameter in base.encoder.named_parameters()}
+    return kept
+
+
+@torch.no_grad()
+def take_on(base: Base, kept: dict[str, torch.Tensor]) -> Head:
+    """Give ``base`` the weights of :func:`train_encoder`, and return the head among them."""
+    for name, parameter in base.encoder.named_parameters():
+        if f"encoder.{name}" in kept:
+            parameter.copy_(kept[f"encoder.{name}"])
+    base.encoder.eval()
+    base.changed()
+    matrix = kept["head.weight"].numpy().T
+    return Head(np.ascontiguousarray(matrix), None, kept["head.bias"].numpy().copy())
+
+
+@contextmanager
+def _training(
+    base: Base,
+    head: Head,
+    train: TokenRows,
+    validation: TokenRows,
+    settings: FinetuneSettings,
+    train_embeddings: bool,
+    checkpoint: CheckpointPlace | None,
+    team: Team,
+) -> Iterator[_Training]:
     if head.encoder is None:
         raise ValueError("fine-tuning starts from a head over embeddings")
     tokens = token_embeddings(base)
     checkpoints = None
     if checkpoint is not None:
         checkpoints = Checkpoints(checkpoint, _key(base, train, validation, settings, train_embeddings))
-    linear = linear_of(head.encoder, head.bias)
+    if team.sharded and settings.lora_rank:
+        raise InputError("the matrices of lora_rank are not shared out; set HONE_LEARN_SHARDED=0, or lora_rank=0")
+    linear = linear_of(head.encoder, head.bias).to(tokens.weight.device)
     try:
         with adapted(base, settings):
             tokens.weight.requires_grad_(train_embeddings)
-            _Training(base, linear, train, validation, settings, checkpoints).run(on_step)
+            yield _Training(base, linear, train, validation, settings, checkpoints, team)
     finally:
         # Also when it was stopped: what loads or trains this encoder next must find it whole.
         tokens.weight.requires_grad_(True)
         base.encoder.eval()
         base.changed()
-    return head_of(linear)
 
 
 class _Training:
@@ -105,29 +151,37 @@ class _Training:
         validation: TokenRows,
         settings: FinetuneSettings,
         checkpoints: Checkpoints | None,
+        team: Team,
     ) -> None:
-        self._base, self._linear, self._validation, self._settings = base, linear, validation, settings
-        self._checkpoints, self._rows = checkpoints, train
+        self._base, self.linear, self._validation, self._settings = base, linear, validation, settings
+        self._checkpoints, self._rows, self._team = checkpoints, train, team
         self._lengths = [len(sequence) for sequence in train.ids]
         state = checkpoints.load() if checkpoints else None
-        self._precision: Precision = settings.precision or (
-            state["precision"] if state else faster_precision(base, linear, train, settings)
-        )
+        precision = settings.precision or (state["precision"] if state else None)
+        if precision is None:
+            found = faster_precision(base, linear, train, settings) if team.leads else "fp32"
+            precision = _PRECISIONS[int(team.told(_PRECISIONS.index(found))[0])]
+        self._precision: Precision = precision
         torch.manual_seed(settings.seed)
         self._random = np.random.default_rng(settings.seed)
-        self._trainer = Trainer(base, linear, train, settings, self._precision)
+        self._trainer = Trainer(base, linear, train, settings, self._precision, team)
         self._best = _Best()
         self._epoch = self._done = 0
         self._order = self._random.bit_generator.state
         if state is not None:
             self._go_on(state)
 
-    def run(self, on_step: Callable[[Step], None]) -> None:
+    def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None] | None = None) -> None:
         """Train to the end and leave the best weights in place."""
         try:
             while self._epoch < self._settings.epochs:
                 self._run_epoch(on_step)
-                if self._ends_with_epoch():
+                ends = self._ends_with_epoch()
+                if on_epoch is not None and len(self._validation.labels):
+                    number, ratio = self._epoch, self._trainer.progress.ratio
+                    kept = self._best.epoch == number - 1
+                    on_epoch(look_at_epoch(self._base, self.linear, self._validation, Epoch(number, ratio, kept=kept)))
+                if ends:
                     break
         except RunCancelled:
             self._save()
@@ -137,6 +191,11 @@ class _Training:
         self._save()
         if self._best.weights is not None:
             self._trainer.load_weights(self._best.weights)
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """Return the weights that are in place, whole."""
+        whole: dict[str, torch.Tensor] = self._team.whole(self._trainer.weights())
+        return {name: tensor.cpu() for name, tensor in whole.items()}
 
     def _run_epoch(self, on_step: Callable[[Step], None]) -> None:
         # Kept from before the shuffling, so that whoever goes on from here shuffles alike.
@@ -151,24 +210,49 @@ class _Training:
                 break
             step = self._trainer.step(batch)
             self._done += 1
-            on_step(step)
-            if self._checkpoints is not None and self._checkpoints.due():
+            wish = self._hear(on_step, step)
+            due = self._checkpoints is not None and self._checkpoints.due()
+            # A clock and a wish are the leader's; what follows from them all do.
+            stops, saves = self._team.told(wish is not None, due)
+            if stops:
+                raise wish or RunCancelled("the run was stopped while it was at: finetune")
+            if saves:
                 self._save()
+
+    def _hear(self, on_step: Callable[[Step], None], step: Step) -> RunCancelled | None:
+        """Tell of a step and return the wish to stop, if there is one."""
+        if not self._team.leads:
+            return None
+        try:
+            on_step(step)
+        except RunCancelled as wish:
+            return wish
+        return None
 
     def _ends_with_epoch(self) -> bool:
         """Judge the epoch that is over and return whether it was the last."""
         self._base.encoder.eval()
-        loss = _validation_loss(self._base, self._linear, self._validation)
+        loss = self._judged()
         stops = self._best.stops(self._trainer, loss, self._epoch, self._settings.patience_epochs)
         self._epoch, self._done = self._epoch + 1, 0
         return stops or self._trainer.progress.ratio >= 1.0
 
+    def _judged(self) -> float | None:
+        """Return the validation loss, which the leader computes, and all where each has but a part of the weights."""
+        team = self._team
+        if not len(self._validation.labels):
+            return None
+        loss = _validation_loss(self._base, self.linear, self._validation) if team.leads or team.sharded else None
+        return team.told(loss or 0.0)[0]
+
     def _save(self) -> None:
-        if self._checkpoints is None:
+        if self._checkpoints is None or not (self._team.leads or self._team.sharded):
             return
         best = {"loss": self._best.loss, "epoch": self._best.epoch, "weights": self._best.weights}
         place = {"epoch": self._epoch, "done": self._done, "order": json.dumps(self._order), "precision": self._precision}
-        self._checkpoints.save({"trainer": self._trainer.state(), "best": best, **place})
+        state = self._team.whole({"trainer": self._trainer.state(), "best": best, **place})
+        if self._team.leads:
+            self._checkpoints.save(state)
 
     def _go_on(self, state: dict[str, Any]) -> None:
         self._trainer.load_state(state["trainer"])
@@ -198,8 +282,9 @@ class _Best:
 def _validation_loss(base: Base, linear: nn.Linear, rows: TokenRows) -> float | None:
     if not len(rows.labels):
         return None
-    scores = linear(torch.from_numpy(embed_ids(base, rows.ids)))
-    return float(nn.functional.cross_entropy(scores, torch.from_numpy(rows.labels)))
+    device = linear.weight.device
+    scores = linear(torch.from_numpy(embed_ids(base, rows.ids)).to(device))
+    return float(nn.functional.cross_entropy(scores, torch.from_numpy(rows.labels).to(device)))
 
 
 def _key(base: Base, train: TokenRows, validation: TokenRows, settings: FinetuneSettings, train_embeddings: bool) -> str:

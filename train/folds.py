@@ -29,7 +29,7 @@ from train.fit import fit
 from train.fitter import Fitted
 from train.progress import Report, Stages, silent
 from train.reading import read_table
-from train.request import STAGES, FitRequest, Workplace
+from train.request import STAGES, FitRequest, Workers, Workplace
 from train.teach import SAMPLE, TeachRequest
 
 # Of a fold's training rows, the share that chooses among heads.
@@ -123,7 +123,7 @@ def _dealt(rows: Sequence[Example], outside: set[int]) -> list[Example]:
 def _fold(settings: Settings, request: TeachRequest, examples: list[Example], staging: Path, stages: Stages) -> Fold:
     snapshot = build_snapshot(examples, [], LabelSet.of(example.label for example in examples), settings.correction_weight)
     wanted = FitRequest(request.speed, request.features, request.base, request.seed, request.finetune)
-    fitted = fit(snapshot, snapshot.hash, wanted, Workplace(settings.home.cache, staging), stages)
+    fitted = fit(snapshot, snapshot.hash, wanted, Workplace(settings.home.cache, staging, workers=Workers.of(settings)), stages)
     try:
         return _report(fitted)
     finally:

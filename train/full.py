@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from train.export import export_encoder
 from train.finetune import Step, TokenRows, finetune
 from train.fitter import Fitter
 from train.head import FeatureRows, FloatMatrix, fit_head
-from train.progress import Pace
+from train.progress import Epoch, Pace
 from train.select import FULL, HeadRows, choose, combine, fit_option, judge
 from train.tensors import embed_ids
 from train.vocabulary import extend_vocabulary
@@ -24,40 +25,32 @@ _PROBE_ROWS = 512
 _PROBE_ROWS_PER_CLASS = 20
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What fine-tuning starts from; ``before`` is the encoder as it is, None where its vocabulary was extended."""
+
+    base: Base
+    vocabulary: Vocabulary | None
+    before: ExportedEncoder | None
+    frozen: HeadRows
+    probe: Head
+
+
 class FullFitter(Fitter):
     """A fit at full speed."""
 
     def fit(self) -> None:
         """Fit heads, fine-tune the encoder from the probe, and combine it with the n-gram head."""
-        known = self._parent_encoder()
-        base = load_base(self.request.base or (str(known.folder / "encoder") if known else None))
-        if known is not None:
-            # Loaded from a folder called encoder; what it is called by is where its weights started.
-            base.name = known.facts.base
-            self.inherited = known.facts.vocabulary
-        vocabulary = self._extend(base)
-        if vocabulary is None:
-            before: ExportedEncoder | None = self._exported(base)
-            embeddings = self._embed(self._exported(base), self.rows.learnable)
-            self._doubt(embeddings)
-            frozen = self._head_rows(embeddings)
-            self.options = self._linear_options(frozen)
-            probe = next(option.head for option in self.options if option.features == "encoder")
-        else:
-            # New embeddings mean nothing yet, so there is no frozen encoder worth serving, and a rough probe is as good.
-            before, frozen = None, self._head_rows(None)
-            self.options = [fit_option(frozen, "ngrams", "ngrams", self._beat)]
-            probe = self._rough_probe(base)
-        self.clock.lap("fit")
-
-        tuned_head = self._finetune(base, probe, train_embeddings=vocabulary is not None)
-        tuned, heads = self._offer(base, tuned_head, vocabulary or self.inherited)
+        start = self._start()
+        base, before = start.base, start.before
+        tuned_head = self._finetune(base, start.probe, train_embeddings=start.vocabulary is not None)
+        tuned, heads = self._offer(base, tuned_head, start.vocabulary or self.inherited)
         chosen = choose(self.options, self.request.features)
         # Where fine-tuning did not pay, the frozen encoder is served, and its rows are the ones to refit on.
         pays = chosen.name.startswith(FULL) or before is None
         self.encoder = tuned if pays else before
         self.tuned = tuned_head if pays else None
-        self._settle(heads if pays else frozen)
+        self._settle(heads if pays else start.frozen)
 
     def _offer(self, base: Base, head: Head, vocabulary: Vocabulary | None) -> tuple[ExportedEncoder, HeadRows]:
         """Export a trained encoder and add what it gives with its head, alone and with the n-grams' head, to the options.
@@ -72,6 +65,31 @@ class FullFitter(Fitter):
         self.options.append(judge(heads, FULL, "encoder", head, self.clock.seconds["finetune"]))
         self.options.extend(combine(heads, head, floor.head, floor.fit_s))
         return tuned, heads
+
+    def _start(self) -> _Start:
+        """Return the encoder to be trained, with the probe that it is trained from."""
+        known = self._parent_encoder()
+        base = load_base(self.request.base or (str(known.folder / "encoder") if known else None))
+        if known is not None:
+            # Loaded from a folder called encoder; what it is called by is where its weights started.
+            base.name = known.facts.base
+            self.inherited = known.facts.vocabulary
+        vocabulary = self._extend(base)
+        before: ExportedEncoder | None = None
+        if vocabulary is None:
+            before = self._exported(base)
+            embeddings = self._embed(before, self.rows.learnable)
+            self._doubt(embeddings)
+            frozen = self._head_rows(embeddings)
+            self.options = self._linear_options(frozen)
+            probe = next(option.head for option in self.options if option.features == "encoder")
+        else:
+            # New embeddings mean nothing yet, so there is no frozen encoder worth serving, and a rough probe is as good.
+            frozen = self._head_rows(None)
+            self.options = [fit_option(frozen, "ngrams", "ngrams", self._beat)]
+            probe = self._rough_probe(base)
+        self.clock.lap("fit")
+        return _Start(base, vocabulary, before, frozen, probe)
 
     def _rough_probe(self, base: Base) -> Head:
         places = self.rows.train[: max(_PROBE_ROWS, _PROBE_ROWS_PER_CLASS * len(self.rows.names))]
@@ -100,29 +118,51 @@ class FullFitter(Fitter):
         """Return probabilities (n, c) that the training rows are to be given in place of their labels."""
         return None
 
-    def _finetune(self, base: Base, head: Head, *, train_embeddings: bool) -> Head:
+    def _finetune(
+        self, base: Base, head: Head, *, train_embeddings: bool, on_epoch: Callable[[Epoch], None] | None = None
+    ) -> Head:
         def part(places: NDArray[np.int64], fresh: NDArray[np.int64] | None = None) -> TokenRows:
             return TokenRows(self._tokens(base, places), self.rows.labels[places], self.weights[places], fresh)
 
-        precision = self.request.finetune.precision
+        heard: list[Step] = []
 
         def report(step: Step) -> None:
-            nonlocal precision
-            precision = step.precision
+            heard[:] = [step]
             self.stages.at("finetune", step.ratio, pace=Pace(step.loss, step.examples_per_s, step.number, step.steps))
 
-        rows, settings = self.rows, self.request.finetune
-        tuned = finetune(
-            base,
-            head,
-            replace(part(rows.train, self._fresh()), targets=self._targets()),
-            part(rows.validation),
-            settings,
-            train_embeddings=train_embeddings,
-            checkpoint=self.place.checkpoint,
-            on_step=report,
-        )
+        rows, settings, place = self.rows, self.request.finetune, self.place
+        parts = (replace(part(rows.train, self._fresh()), targets=self._targets()), part(rows.validation))
+        workers = place.workers
+        # A clock that ends training is for somebody who waits: starting workers would take most of it.
+        if workers is None or settings.budget_s:
+            tuned = finetune(
+                base,
+                head,
+                *parts,
+                settings,
+                train_embeddings=train_embeddings,
+                checkpoint=place.checkpoint,
+                on_step=report,
+                on_epoch=on_epoch,
+            )
+        else:
+            from train.workers import finetune_over
+
+            tuned = finetune_over(
+                workers,
+                place.staging,
+                base,
+                head,
+                *parts,
+                settings,
+                train_embeddings=train_embeddings,
+                checkpoint=place.checkpoint,
+                on_step=report,
+                on_wait=lambda: self.stages.at("finetune", heard[0].ratio if heard else 0.0),
+            )
+            self.request = replace(self.request, workers=workers.count)
         # The lineage keeps what was decided here, so that a repetition need not decide again.
+        precision = heard[0].precision if heard else settings.precision
         self.request = replace(self.request, finetune=replace(settings, precision=precision))
         self.clock.lap("finetune")
         return tuned

@@ -111,7 +111,7 @@ def carry_out(job: FitJob) -> Outcome:
 
 @dataclass(frozen=True)
 class RayFit:
-    """Carries out jobs as Ray Train jobs, one worker each; Ray must be initialised."""
+    """Carries out jobs on the cluster that Ray is connected to: each in one worker, or leading those that its place names."""
 
     cpus: float = 1.0
 
@@ -121,6 +121,12 @@ class RayFit:
         Raises:
             HoneError: what the fit raised in the worker.
         """
+        if job.place.workers is not None:
+            import ray
+
+            # It only leads the workers, who have room of their own.
+            outcome: Outcome = ray.get(ray.remote(num_cpus=0, max_retries=0)(_lead).remote(job))
+            return outcome.folder()
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
@@ -136,17 +142,29 @@ class RayFit:
         return _outcome(job)
 
 
-def _train_loop(config: dict[str, FitJob]) -> None:
-    """What the Ray Train worker runs. Errors of ours are handed over as a file, since Ray wraps them beyond recognition."""
-    import torch
-    from ray import train
+def _lead(job: FitJob) -> Outcome:
+    """What the Ray task runs that does all but train the encoder, for which it has workers."""
+    _settle_in(job)
+    return carry_out(job)
 
-    job = config["job"]
+
+def _settle_in(job: FitJob) -> None:
+    """Make this process of Ray's one that trains."""
+    import torch
+
     # Serving has the same cores: training takes what it leaves. Ray sets one thread per reserved CPU; giving way makes the rest
     # safe to use as well.
     give_way(job.settings.learn_nice, alone=True)
     torch.set_num_threads(job.settings.engine_threads or os.cpu_count() or 1)
     configure_logging(job.settings.log_level, job.settings.home.logs / "train.log")
+
+
+def _train_loop(config: dict[str, FitJob]) -> None:
+    """What the Ray Train worker runs. Errors of ours are handed over as a file, since Ray wraps them beyond recognition."""
+    from ray import train
+
+    job = config["job"]
+    _settle_in(job)
     store = Store(job.settings.sqlalchemy_url)
     report = StoreReport(store, job.run_id)
     try:

@@ -7,7 +7,7 @@ first: they act on the weights after the step, in proportion to the rate, and Ad
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -71,9 +71,21 @@ class Optimiser:
         """Return what :meth:`load_state_dict` takes."""
         return self._adamw.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self._adamw.load_state_dict(state)
+    def load_state_dict(
+        self,
+        state: dict[str, Any],
+        part_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda value, _: value,
+    ) -> None:
+        """Go on from a state; ``part_of`` gives of a tensor as large as a parameter what belongs to that parameter here."""
+        ordered = [parameter for group in self._adamw.param_groups for parameter in group["params"]]
+        kept = {
+            place: {
+                name: part_of(value, ordered[place]) if getattr(value, "shape", None) == ordered[place].shape else value
+                for name, value in found.items()
+            }
+            for place, found in state["state"].items()
+        }
+        self._adamw.load_state_dict({**state, "state": kept})
 
 
 def rate_share(ratio: float, settings: FinetuneSettings) -> float:

@@ -19,6 +19,20 @@ class Pace:
     steps: int
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch that is over: its number from 1, the share of training done, whether its weights are the best so far.
+
+    ``log_loss``, at the temperature that suits best, and ``accuracy`` are those of the validation rows.
+    """
+
+    number: int
+    ratio: float
+    kept: bool
+    log_loss: float = float("inf")
+    accuracy: float = 0.0
+
+
 def pace_of(metrics: Mapping[str, float]) -> Pace | None:
     """Return the pace that a run's record tells, None where no encoder is trained."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.finetuning import FinetuneSettings, Precision
-from core.settings import Speed
+from core.settings import Settings, Speed
 
 __all__ = [
     "STAGES",
@@ -19,6 +19,7 @@ __all__ = [
     "Parent",
     "Precision",
     "Wanted",
+    "Workers",
     "Workplace",
 ]
 
@@ -63,6 +64,8 @@ class FitRequest:
     compression: str | None = None
     # What an ensemble was made of; for the lineage, too.
     ensemble: Ensemble | None = None
+    # Over how many workers the encoder was trained; for the lineage too.
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,55 @@ class CheckpointPlace:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """The Ray Train workers that an encoder is trained over, at least ``fewest`` of ``count``, and what each is given.
+
+    ``cpus`` and ``gpus`` are what Ray reserves for each. ``sharded``: each keeps a part of the weights. After one was lost,
+    training goes on ``restarts`` times from its last checkpoint. ``threads`` 0 shares the cores out.
+    """
+
+    count: int
+    fewest: int
+    log: Path
+    cpus: float = 1.0
+    gpus: float = 0.0
+    sharded: bool = False
+    restarts: int = 3
+    checkpoint_every_s: float = 120.0
+    niceness: int = 0
+    threads: int = 0
+    log_level: str = "INFO"
+
+    @classmethod
+    def of(cls, settings: Settings, *, niceness: int = 0) -> Workers | None:
+        """Return what the settings say; None where the process that fits trains by itself, as it does unless told otherwise."""
+        count = settings.learn_workers
+        if count == 1 and not settings.learn_worker_gpus and not settings.learn_sharded:
+            return None
+        return cls(
+            count=count,
+            fewest=min(settings.learn_workers_min or count, count),
+            log=settings.home.logs / "train.log",
+            cpus=settings.learn_worker_cpus,
+            gpus=settings.learn_worker_gpus,
+            sharded=settings.learn_sharded,
+            restarts=settings.learn_worker_restarts,
+            checkpoint_every_s=settings.learn_checkpoint_every_s,
+            niceness=niceness,
+            threads=settings.engine_threads,
+            log_level=settings.log_level,
+        )
+
+
+@dataclass(frozen=True)
 class Workplace:
     """Folders of a fit: ``cache`` outlives it, ``staging`` receives the bundle; both on the disk of the registry.
 
-    Without ``checkpoint`` a fit that is stopped cannot be resumed.
+    Without ``checkpoint`` a fit that is stopped cannot be resumed. With ``workers`` the encoder is trained over them, and they
+    see the folders too.
     """
 
     cache: Path
     staging: Path
     checkpoint: CheckpointPlace | None = None
+    workers: Workers | None = None

@@ -19,6 +19,7 @@ from train.base import Base
 from train.head import FloatMatrix, IntVector
 from train.optimiser import Optimiser, set_dropout, shares_by_layer
 from train.products import bf16_products
+from train.team import ALONE, Team
 from train.tensors import pad
 
 
@@ -71,16 +72,26 @@ class Trainer:
     """
 
     def __init__(
-        self, base: Base, linear: nn.Linear, rows: TokenRows, settings: FinetuneSettings, precision: Precision = "fp32"
+        self,
+        base: Base,
+        linear: nn.Linear,
+        rows: TokenRows,
+        settings: FinetuneSettings,
+        precision: Precision = "fp32",
+        team: Team = ALONE,
     ) -> None:
         self._linear, self._ids, self._settings, self._precision = linear, rows.ids, settings, precision
-        # Class indices or probabilities: the loss takes either.
-        self._labels = torch.from_numpy(rows.labels if rows.targets is None else rows.targets)
-        self._weights = torch.from_numpy(rows.weights / rows.weights.mean())
-        self._encoder = base.encoder
+        self._team, self._encoder = team, base.encoder
         if settings.dropout is not None and not set_dropout(self._encoder, settings.dropout) and settings.dropout:
             raise InputError(f"{base.name} has no layers that drop anything; leave dropout alone, or set head_dropout")
         drop_attention_dropout(self._encoder)
+        self._head_dropout = team.dropout(settings.head_dropout)
+        team.prepare(self._encoder, linear)
+        # Sharding moves what it shards to the workers' devices.
+        self._device = linear.weight.device
+        # Class indices or probabilities: the loss takes either.
+        self._labels = torch.from_numpy(rows.labels if rows.targets is None else rows.targets).to(self._device)
+        self._weights = torch.from_numpy(rows.weights / rows.weights.mean()).to(self._device)
         self._named = {
             **{f"encoder.{name}": p for name, p in base.encoder.named_parameters() if p.requires_grad},
             **{f"head.{name}": p for name, p in linear.named_parameters()},
@@ -105,20 +116,27 @@ class Trainer:
                 loss = loss * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             loss_now += float(loss.detach())
+        self._team.add_up(list(self._named.values()))
         self._optimiser.step(ratio)
         progress = self.progress
         progress.step(len(batch))
+        loss_now = self._team.total(loss_now)
         return Step(progress.ratio, loss_now, progress.examples_per_s, self._precision, progress.done, progress.steps)
 
     def _loss(self, batch: list[int]) -> torch.Tensor:
+        """Return what this worker's rows of ``batch`` add to the mean loss of the batch."""
+        share = self._team.share(batch)
+        longest = max(len(self._ids[place]) for place in batch)
+        tokens, mask = pad([self._ids[place] for place in share.rows], longest)
         with bf16_products(self._encoder) if self._precision == "bf16" else nullcontext():
-            embeddings = self._encoder(*pad([self._ids[place] for place in batch]))
-        if self._settings.head_dropout:
-            embeddings = nn.functional.dropout(embeddings, self._settings.head_dropout)
+            embeddings = self._encoder(tokens.to(self._device), mask.to(self._device))
         losses = nn.functional.cross_entropy(
-            self._linear(embeddings), self._labels[batch], reduction="none", label_smoothing=self._settings.label_smoothing
+            self._linear(self._head_dropout(embeddings)),
+            self._labels[share.rows],
+            reduction="none",
+            label_smoothing=self._settings.label_smoothing,
         )
-        return (losses * self._weights[batch]).mean()
+        return (losses * self._weights[share.rows]).mean() * share.part
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return a copy of what trains."""
@@ -128,7 +146,7 @@ class Trainer:
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Take on what :meth:`weights` gave."""
         for name, tensor in self._named.items():
-            tensor.copy_(weights[name])
+            tensor.copy_(self._team.part_of(weights[name], tensor))
 
     def state(self) -> dict[str, Any]:
         """Return all that a later :meth:`load_state` needs to go on as if nothing had happened."""
@@ -137,14 +155,17 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "progress": self.progress.state(),
             "torch_random": torch.get_rng_state(),
+            **({"cuda_random": torch.cuda.get_rng_state(self._device)} if self._device.type == "cuda" else {}),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.load_weights(state["weights"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimiser.load_state_dict(state["optimiser"], self._team.part_of)
         self.progress.load_state(state["progress"])
         torch.set_rng_state(state["torch_random"])
+        if self._device.type == "cuda" and "cuda_random" in state:
+            torch.cuda.set_rng_state(state["cuda_random"], self._device)
 
 
 class TrainingProgress:

@@ -23,7 +23,7 @@ from train.fitter import Fitted
 from train.judging import judge_candidate
 from train.progress import Report, Stages, silent
 from train.reading import read_table
-from train.request import STAGES, FinetuneSettings, FitRequest, Wanted, Workplace
+from train.request import STAGES, FinetuneSettings, FitRequest, Wanted, Workers, Workplace
 from train.select import OptionReport
 from train.weighing import weighed
 
@@ -100,7 +100,7 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
             snapshot,
             dataset.hash,
             FitRequest(request.speed, request.features, request.base, request.seed, request.finetune),
-            Workplace(home.cache, staging),
+            Workplace(home.cache, staging, workers=Workers.of(settings)),
             Stages(STAGES[request.speed], progress),
         )
         # Kept before it is judged by: looks at a holdout are counted by what it shares with those of earlier.

@@ -12,9 +12,9 @@ from core.batches import plan_batches
 from train.base import Base
 
 
-def pad(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids and mask, both (n, t), padded to the longest."""
-    longest = max(map(len, ids))
+def pad(ids: Sequence[Sequence[int]], width: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids and mask, both (n, t), padded to the longest, or to a ``width`` that is no less."""
+    longest = width or max(map(len, ids))
     tokens = torch.zeros(len(ids), longest, dtype=torch.long)
     mask = torch.zeros(len(ids), longest, dtype=torch.long)
     for row, sequence in enumerate(ids):
@@ -27,7 +27,9 @@ def pad(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 def embed_ids(base: Base, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Return the embeddings (n, h) that torch gives token sequences, in their order."""
     base.encoder.eval()
+    device = next(base.encoder.parameters()).device
     out = np.empty((len(ids), base.hidden), dtype=np.float32)
     for batch in plan_batches([len(sequence) for sequence in ids], max_texts=64, max_tokens=8192):
-        out[batch] = base.encoder(*pad([ids[place] for place in batch])).float().numpy()
+        tokens, mask = pad([ids[place] for place in batch])
+        out[batch] = base.encoder(tokens.to(device), mask.to(device)).float().cpu().numpy()
     return out

@@ -114,9 +114,12 @@ def _follow(client: Client, asked: _Asked) -> dict[str, Any]:
 
 
 def _learn_here(settings: Settings, asked: _Asked) -> dict[str, Any]:
+    from deploy.stack.cluster import ray_at_hand
     from train.learn import Wish, learn_once
+    from train.request import Workers
 
-    with progress_bar("learning") as draw:
+    spread = asked.speed is not RunSpeedName.head and Workers.of(settings) is not None
+    with ray_at_hand(settings, wanted=spread), progress_bar("learning") as draw:
         wanted = Wish(asked.speed.value, asked.note, asked.manner, asked.earlier, asked.wish)
         return dict(learn_once(settings, wanted, progress=draw).model_dump(mode="json"))
 

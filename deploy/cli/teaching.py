@@ -76,6 +76,10 @@ def train(
     folds: Annotated[
         int | None, typer.Option("--folds", min=2, max=50, help="Cross-validate in so many folds instead; registers nothing.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="Train the encoder over so many workers, in place of HONE_LEARN_WORKERS."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Teach a new classifier from labelled texts, and register it as the next version.
@@ -92,11 +96,16 @@ def train(
       hone train --data tickets.parquet --speed full --base Qwen/Qwen3-0.6B --lora
       hone train --data reviews.csv --folds 5
       hone train --data applications.csv --balance 0.5 --reweigh region
+      hone train --data reviews.parquet --speed full --workers 4
     """
+    from deploy.stack.cluster import ray_at_hand
     from deploy.stack.preflight import teaching
+    from train.request import Workers
     from train.teach import TeachRequest, teach
 
     settings = settings_of(context)
+    if workers is not None:
+        settings = settings.model_copy(update={"learn_workers": workers})
     settings.home.prepare()
     wish = wish_of(speed.value, preset, changes, lora=lora)
     request = TeachRequest(
@@ -112,10 +121,12 @@ def train(
         balance=balance,
         reweigh=reweigh,
     )
+    spread = request.speed == "full" and Workers.of(settings) is not None
     if folds is not None:
-        _cross_validate(settings, request, folds, as_json=as_json)
+        with ray_at_hand(settings, wanted=spread):
+            _cross_validate(settings, request, folds, as_json=as_json)
         return
-    with teaching(settings.home), progress_bar("training") as progress:
+    with teaching(settings.home), ray_at_hand(settings, wanted=spread), progress_bar("training") as progress:
         report = teach(settings, request, progress)
     if as_json:
         show_json(report.model_dump(mode="json"))

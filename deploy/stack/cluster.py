@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,34 @@ def ray_environment() -> dict[str, str]:
         # How long a process of the cluster waits for a head that is gone before it ends itself.
         "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     }
+
+
+@contextmanager
+def ray_at_hand(settings: Settings, *, wanted: bool) -> Iterator[None]:
+    """Have this process connected to Ray, if that is ``wanted``: to the cluster of the settings, or to one that ends with it.
+
+    Must run in the main thread.
+
+    Raises:
+        StackError: as :meth:`Cluster.start`.
+    """
+    if not wanted:
+        yield
+        return
+    before = dict(os.environ)
+    if not settings.ray_address:
+        os.environ |= ray_environment()
+    folder = short_folder()
+    cluster = Cluster(settings, folder)
+    try:
+        cluster.start()
+        yield
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= before
 
 
 class Cluster:
@@ -122,7 +153,8 @@ class Cluster:
 
 def _reserved(settings: Settings) -> int:
     """Return how many logical cores the replicas at most and a training need."""
-    return ceil(max(settings.replicas, settings.replicas_max) * settings.replica_cpus) + 3
+    training = ceil(settings.learn_workers * settings.learn_worker_cpus)
+    return ceil(max(settings.replicas, settings.replicas_max) * settings.replica_cpus) + 2 + training
 
 
 def _first_line(error: BaseException) -> str:

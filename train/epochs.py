@@ -1,0 +1,42 @@
+"""Epochs of fine-tuning: in which batches the rows come, and what validation rows say when one is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import nn
+
+from core.batches import plan_batches
+from core.classifier import softmax
+from train.base import Base
+from train.head import FeatureRows, fit_temperature, logits
+from train.measure import log_loss
+from train.progress import Epoch
+from train.stepping import TokenRows, head_of
+from train.tensors import embed_ids
+
+
+def look_at_epoch(base: Base, linear: nn.Linear, validation: TokenRows, epoch: Epoch) -> Epoch:
+    """Return the epoch with what its weights say of the validation rows."""
+    scores = logits(head_of(linear), FeatureRows(embed_ids(base, validation.ids), None))
+    temperature = np.float32(fit_temperature(scores, validation.labels))
+    accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
+    return replace(epoch, log_loss=log_loss(softmax(scores / temperature), validation.labels), accuracy=accuracy)
+
+
+def shuffled_batches(lengths: Sequence[int], *, batch_texts: int, random: np.random.Generator) -> list[list[int]]:
+    """Return batches of texts of like length, in random order.
+
+    Texts are shuffled, cut into pools of 50 batches, and sorted only within a pool: little padding, yet no two epochs alike.
+    """
+    order = random.permutation(len(lengths))
+    batches: list[list[int]] = []
+    pool = batch_texts * 50
+    for start in range(0, len(order), pool):
+        places = order[start : start + pool]
+        planned = plan_batches([lengths[place] for place in places], max_texts=batch_texts, max_tokens=1 << 30)
+        batches.extend([int(places[row]) for row in batch] for batch in planned)
+    random.shuffle(batches)
+    return batches
