@@ -37,17 +37,23 @@ _OWN_SIZES = 4.0
 _TEST_TEXTS = 64
 _FIRST_TEST_AFTER = 40.0
 _TEST_AFTER_FACTOR = 4.0
-# Weight of the last batch in the running mean of seconds per text.
-_LAST_WEIGHT = 0.1
+# What each batch leaves of those before it, in the sums of seconds and texts whose ratio is the pace. A mean of each batch's
+# own seconds per text would be that of small batches, and have a crowd refused that one large batch answers.
+_KEPT_RATIO = 0.9
 
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """What may wait: ``max_texts`` and ``max_wait_s`` in any case, ``overload_wait_s`` while arrivals outrun answers."""
+    """What may wait: ``max_texts`` and ``max_wait_s`` in any case, ``overload_wait_s`` while arrivals outrun answers.
+
+    As many as ``batch_texts`` may always wait, however slow the engine: they keep it in full batches, and with fewer a slow
+    engine becomes slower still, so that what has passed for an overload never ends.
+    """
 
     max_texts: int
     max_wait_s: float = math.inf
     overload_wait_s: float = math.inf
+    batch_texts: int = 1
 
 
 class Admission:
@@ -55,7 +61,8 @@ class Admission:
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
-        self._s_per_text = 0.0
+        self._recent_s = 0.0
+        self._recent_texts = 0.0
         self._window_start = -math.inf
         self._arrived = 0
         self._answered = 0.0
@@ -72,7 +79,7 @@ class Admission:
 
     def wait_s(self, texts: int) -> float:
         """Return how long ``texts`` of them take the engine, by its recent pace."""
-        return texts * self._s_per_text
+        return texts * self._recent_s / self._recent_texts if self._recent_texts else 0.0
 
     def check(self, texts: int, waiting: int, now: float, deadline: float = math.inf) -> None:
         """Count the arrival of a request of ``texts`` while ``waiting`` others wait, and return if they may join.
@@ -84,9 +91,26 @@ class Admission:
             DeadlineExceeded: their turn would come after ``deadline``.
         """
         self._roll(now)
-        self._arrived += 1
-        if not waiting:
-            return
+        # Those who are refused come again. As long as there is no overload they would make one of a crowd that fits but for a
+        # moment; once there is one, they tell that it goes on.
+        if self._overloaded:
+            self._arrived += 1
+        if waiting:
+            self._refuse_what_waits_too_long(texts, waiting, now, deadline)
+        if not self._overloaded:
+            self._arrived += 1
+
+    def answered(self, texts: int, elapsed_s: float, now: float, requests: float) -> None:
+        """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait.
+
+        It answered ``requests``, of which each counts by the share of its texts that were in the batch.
+        """
+        self._roll(now)
+        self._answered += requests
+        self._recent_s = _KEPT_RATIO * self._recent_s + elapsed_s
+        self._recent_texts = _KEPT_RATIO * self._recent_texts + texts
+
+    def _refuse_what_waits_too_long(self, texts: int, waiting: int, now: float, deadline: float) -> None:
         if waiting + texts > self._limits.max_texts:
             raise Overloaded(
                 f"{waiting} texts wait already and {self._limits.max_texts} may; send the request again later",
@@ -94,7 +118,7 @@ class Admission:
                 queue_max_texts=self._limits.max_texts,
             )
         wait_s = self.wait_s(waiting)
-        if wait_s > max(self._limit_s(now), _OWN_SIZES * self.wait_s(texts)):
+        if waiting + texts > self._limits.batch_texts and wait_s > max(self._limit_s(now), _OWN_SIZES * self.wait_s(texts)):
             if self._testing:
                 self._put_off(now)
             raise Overloaded(
@@ -108,16 +132,6 @@ class Admission:
                 waiting_texts=waiting,
                 wait_s=round(wait_s, 3),
             )
-
-    def answered(self, texts: int, elapsed_s: float, now: float, requests: float) -> None:
-        """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait.
-
-        It answered ``requests``, of which each counts by the share of its texts that were in the batch.
-        """
-        self._roll(now)
-        self._answered += requests
-        pace = elapsed_s / texts
-        self._s_per_text += (pace - self._s_per_text) * (_LAST_WEIGHT if self._s_per_text else 1.0)
 
     def _limit_s(self, now: float) -> float:
         if not self._overloaded:

@@ -93,7 +93,9 @@ def assemble(
     slot = ModelSlot()
     store = StoreCalls(Store.of(settings), metrics)
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
-    limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s)
+    limits = QueueLimits(
+        settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s, settings.batch_max_texts
+    )
     lanes = thread_count(settings.engine_threads)
     batcher = Batcher(budget, Admission(limits), metrics, lanes=lanes, max_request_tokens=settings.max_request_tokens)
     explainer = Explainer(batcher, max_texts=settings.explain_max_texts, evaluations=settings.explain_budget_texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,8 +94,17 @@ def peers() -> dict[str, Peer]:
         Peer("litserve", "LitServe", "int8", ("litserve", *int8), lists, _program("litserve_int8")),
         Peer("bentoml", "BentoML", "int8", ("bentoml", *int8), lists, _bentoml, _bentoml_variables),
         Peer("infinity", "infinity", "torch", ("infinity-emb[server]", *torch), wires.INFINITY, _infinity, tuned=False),
-        Peer("mlserver", "MLServer", "int8", ("mlserver", *int8), wires.MLSERVER, _program("mlserver_int8")),
-        Peer("triton", "Triton (pytriton)", "int8", ("nvidia-pytriton", *int8), wires.TRITON, _program("triton_int8")),
+        # Its workers ask for an event loop before there is one, which uvloop has not given since 0.22.
+        Peer("mlserver", "MLServer", "int8", ("mlserver", "uvloop<0.22", *int8), wires.MLSERVER, _program("mlserver_int8")),
+        Peer(
+            "triton",
+            "Triton (pytriton)",
+            "int8",
+            ("nvidia-pytriton", *int8),
+            wires.TRITON,
+            _program("triton_int8"),
+            _triton_variables,
+        ),
     ]
     return {peer.name: peer for peer in listed}
 
@@ -129,7 +139,12 @@ def _bentoml_variables(launch: Launch) -> dict[str, str]:
     return {**own, "BENTOML_HOME": str(launch.folder)}
 
 
+def _triton_variables(_: Launch) -> dict[str, str]:
+    # Triton's program for Python takes the first libpython that the system has, and the modules of the one that runs it.
+    return {"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))}
+
+
 def _infinity(launch: Launch) -> list[str]:
-    command = ["-m", "infinity_emb", "v2", "--model-id", str(launch.model), "--served-model-name", "hone"]
+    command = ["-m", "infinity_emb.cli", "v2", "--model-id", str(launch.model), "--served-model-name", "hone"]
     command += ["--engine", "torch", "--device", "cpu", "--batch-size", "32", "--no-bettertransformer", "--no-compile"]
     return [*command, "--trust-remote-code", "--host", "127.0.0.1", "--port", str(launch.port)]

@@ -22,11 +22,12 @@ BATCH_TEXTS = 10
 class Simulation:
     """An engine that answers, by default, 1,000 texts a second in batches of up to 10, and callers in front of it.
 
-    ``answered`` is how many requests it is done with.
+    ``call_s`` is what each batch takes besides its texts; ``answered`` is how many requests it is done with.
     """
 
     limits: QueueLimits
     s_per_text: float = SECONDS_PER_TEXT
+    call_s: float = 0.0
     now: float = 0.0
     waiting: int = 0
     refused: int = 0
@@ -53,10 +54,10 @@ class Simulation:
     def tick(self) -> int:
         """Let the engine answer one batch; return how many texts it was."""
         texts = min(BATCH_TEXTS, self.waiting)
-        self.now += BATCH_TEXTS * self.s_per_text
+        self.now += self.call_s + BATCH_TEXTS * self.s_per_text
         if texts:
             self.waiting -= texts
-            self.admission.answered(texts, texts * self.s_per_text, self.now, self._take(texts))
+            self.admission.answered(texts, self.call_s + texts * self.s_per_text, self.now, self._take(texts))
         return texts
 
     def _take(self, texts: int) -> float:
@@ -159,6 +160,30 @@ def test_callers_that_wait_are_never_refused_though_some_send_much_at_a_time(cal
         before = simulation.answered
         simulation.tick()
     assert simulation.answered > 1_000
+
+
+@pytest.mark.parametrize("call_s", [0.03, 0.05])
+def test_a_crowd_before_an_engine_that_had_single_texts_so_far_is_let_in_sooner_or_later(call_s: float) -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05, 32), 0.002, call_s=call_s)
+    for _ in range(20):
+        simulation.arrive()
+        simulation.tick()
+    chance, free, back = np.random.default_rng(0), 32, deque[float]()
+    for turn in range(2_000):
+        if turn == 1_000:
+            simulation.refused = 0
+        while back and back[0] <= simulation.now:
+            back.popleft()
+            free += 1
+        before = simulation.answered
+        for _ in range(free):
+            if not simulation.arrive(32 if chance.random() < 0.1 else 1):
+                back.append(simulation.now + 1.0)
+        simulation.tick()
+        free = simulation.answered - before
+    assert not simulation.admission.overloaded
+    # Chance may have more of them send much than two seconds have room for.
+    assert simulation.refused < 0.02 * simulation.answered
 
 
 def test_an_overload_of_much_at_a_time_is_noticed() -> None:
