@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,15 +138,28 @@ def histogram(groups: Sequence[tuple[str, Mapping[int, int]]], label: str) -> st
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def look() -> Iterator[None]:
+    """Draw inside the block as all pictures of the project are drawn.
+
+    Text stays text: it is small, can be searched, and is drawn in the reader's fonts, which know more scripts than
+    matplotlib's own. Without dates and random names, so that the same numbers are the same file. A label may hold a dollar
+    sign, which is no formula.
+    """
     # Costs a second to import, which only those who draw should wait for.
     import matplotlib as mpl
+
+    style: Any = {"svg.hashsalt": "hone", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # Of Chinese, say, which only the measuring of widths meets.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     from matplotlib.figure import Figure
 
-    # Text stays text: it is small, can be searched, and is drawn in the reader's fonts, which know more scripts. Without dates
-    # and random names, so that the same numbers are the same file. A label may hold a dollar sign, which is no formula.
-    look: Any = {"svg.hashsalt": "hone", "svg.fonttype": "none", "font.size": 9, "text.parse_math": False}
-    with mpl.rc_context(look):
+    with look():
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.simulate.bars import Records, prequential, train_s
 from deploy.simulate.records import StepRecord
+from train.charts import look
 
 # Of Okabe and Ito, told apart by people who see few colours; one for each strategy, in every picture.
 COLOURS = {
@@ -27,9 +28,8 @@ def draw(folder: Path, title: str, records: Records) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    # Without dates and random names, so that the same result is the same file.
-    mpl.rcParams.update({"svg.hashsalt": "hone", "font.size": 9})
-    return [_accuracy(folder / "accuracy.svg", title, records), _compute(folder / "compute.svg", title, records)]
+    with look():
+        return [_accuracy(folder / "accuracy.svg", title, records), _compute(folder / "compute.svg", title, records)]
 
 
 def _accuracy(path: Path, title: str, records: Records) -> Path:
