@@ -13,7 +13,7 @@ from transformers import BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[no-untyped-call] # transformers leaves it untyped
+class MeanPooledForSequenceClassification(BertPreTrainedModel):  # type: ignore[no-untyped-call] # transformers leaves it untyped
     """Token ids (n, t) and mask (n, t) to logits (n, c)."""
 
     def __init__(self, config: Any) -> None:

@@ -30,8 +30,8 @@ def write_model(bundle: Path, folder: Path) -> Path:
     shutil.copy(mean_pooled.__file__, folder / f"{_CODE}.py")
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     config |= {
-        "architectures": ["MeanPooledClassifier"],
-        "auto_map": {"AutoModelForSequenceClassification": f"{_CODE}.MeanPooledClassifier"},
+        "architectures": ["MeanPooledForSequenceClassification"],
+        "auto_map": {"AutoModelForSequenceClassification": f"{_CODE}.MeanPooledForSequenceClassification"},
         "id2label": {str(place): label for place, label in enumerate(labels)},
         "label2id": {label: place for place, label in enumerate(labels)},
         "problem_type": "single_label_classification",

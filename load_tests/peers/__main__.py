@@ -32,7 +32,7 @@ from load_tests.bars import judge
 from load_tests.baselines.model_folder import write_model
 from load_tests.peers.catalogue import Peer, peers
 from load_tests.peers.environments import NotInstallable, PeerEnvironment, ensure_environment
-from load_tests.peers.measuring import PEER_BARS, Plan, measure_peer
+from load_tests.peers.measuring import PEER_BARS, Plan, measure_peer, told_to_end
 from load_tests.peers.report import missed, plot, read_results, table, write_rounds
 from load_tests.report import table as verdict_table
 from load_tests.servers import Server, ensure_champion, hone
@@ -89,6 +89,8 @@ def _one(
     try:
         result = measure_peer(ours, peer, environment, made, plan, out, say)
     except SystemExit as error:
+        if told_to_end(error):
+            raise
         return _skipped(peer, str(error))
     print(f"{peer.title}\n{verdict_table(judge(result['figures'], PEER_BARS))}")
     return result | {"machine": machine()}

@@ -30,6 +30,8 @@ PEER_BARS = (
 )
 _END_S = 15.0
 _TRIAL_S = 3.0
+# Two workers of Triton's look for each other's socket while it is made, and one of them may come too early.
+_ATTEMPTS = 2
 _WARMUP_S = 1.0
 
 Say = Callable[[str], None]
@@ -69,9 +71,11 @@ def measure_peer(
     shapes = [(1, plan.cores), (plan.cores, 1)] if peer.tuned and plan.cores > 1 else [(1, plan.cores)]
     trials: dict[tuple[int, int], float] = {}
     for shape in shapes if len(shapes) > 1 else ():
-        with running(peer, environment, at(*shape), out) as server:
-            trials[shape] = rate(drive(server.url, _singles(plan, peer.wire, peer.name, server, _TRIAL_S)))
-            say(f"{peer.name}, {shape[0]} workers of {shape[1]} threads: {trials[shape]:.0f}/s")
+        found = _trial(peer, environment, at(*shape), plan, out)
+        told = "does not come up" if found is None else f"{found:.0f}/s"
+        say(f"{peer.name}, {shape[0]} workers of {shape[1]} threads: {told}")
+        if found is not None:
+            trials[shape] = found
     workers, threads = max(trials, key=lambda shape: trials[shape]) if trials else shapes[0]
     with running(peer, environment, at(workers, threads), out) as server:
         accuracy = compare_answers(ours, server, peer.wire, plan.rows[: plan.checked])
@@ -89,6 +93,23 @@ def measure_peer(
         "rounds": rounds,
         "figures": figures(rounds) | {"agreement_ratio": accuracy["agreement_ratio"]},
     }
+
+
+def _trial(peer: Peer, environment: PeerEnvironment, launch: Launch, plan: Plan, out: Path) -> float | None:
+    """Return the single texts a second of ``peer`` as ``launch`` says, None where it does not come up."""
+    for _ in range(_ATTEMPTS):
+        try:
+            with running(peer, environment, launch, out) as server:
+                return rate(drive(server.url, _singles(plan, peer.wire, peer.name, server, _TRIAL_S)))
+        except SystemExit as error:
+            if told_to_end(error):
+                raise
+    return None
+
+
+def told_to_end(error: SystemExit) -> bool:
+    """Return whether this process was told to end: what it says of a server has words and no number."""
+    return not isinstance(error.code, str)
 
 
 @contextmanager

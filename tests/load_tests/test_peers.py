@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -17,9 +18,9 @@ from load_tests.baselines.model_folder import write_model
 from load_tests.peers import wires
 from load_tests.peers.catalogue import Launch, Peer, peers, requirement, variables
 from load_tests.peers.environments import NotInstallable, PeerEnvironment, ensure_environment
-from load_tests.peers.measuring import Plan, figures, running
+from load_tests.peers.measuring import Plan, figures, measure_peer, running, told_to_end
 from load_tests.peers.report import missed, plot, read_results, table, write_rounds
-from load_tests.servers import free_port
+from load_tests.servers import Server, free_port
 from tests.load_tests.rounds import summary
 
 # As each of them answers about two texts.
@@ -69,6 +70,20 @@ def test_what_cannot_be_installed_is_left_out_with_the_reason_pip_gives(
     with pytest.raises(NotInstallable, match="No matching distribution found for no-such-package-of-hone"):
         ensure_environment(tmp_path, "nobody", ["no-such-package-of-hone"])
     assert not (tmp_path / "nobody").exists()
+
+
+def test_a_peer_that_comes_up_in_no_shape_is_left_out_and_an_order_to_end_is_obeyed(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Peer("broken", "Broken", "int8", (), wires.LISTS, lambda _: ["-c", "raise SystemExit(3)"])
+    here = PeerEnvironment(Path(sys.executable), {})
+    plan = Plan(tmp_path, [("good phone", "a")], 2, 0.1, 1)
+    ours = Server("hone", "http://127.0.0.1:1", "/v1/predict", psutil.Process())
+    with pytest.raises(SystemExit, match="broken ended before it answered"):
+        measure_peer(ours, broken, here, (bundle, bundle), plan, tmp_path, print)
+    assert capsys.readouterr().out.count("does not come up") == 2
+    assert told_to_end(SystemExit(143))
+    assert not told_to_end(SystemExit("broken ended before it answered"))
 
 
 def test_an_environment_is_made_once_and_anew_when_something_else_is_asked_for(tmp_path: Path) -> None:
