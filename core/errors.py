@@ -56,6 +56,7 @@ Messages and details never carry a user's text.
     ├── LeaseHeld                  another learner is at work
     ├── RunCancelled               somebody stopped the run
     ├── WorkersFailed              the workers that were to train together found no room, or failed too often
+    ├── SearchFailed               the trials of a search could not be carried out
     └── StackError                 the local stack cannot start
         ├── PortInUse
         ├── HomeUnusable
@@ -374,6 +375,12 @@ class WorkersFailed(HoneError):
     """The workers that were to train an encoder together found no room in the cluster, or failed too often."""
 
     code = "workers_failed"
+
+
+class SearchFailed(HoneError):
+    """Ray Tune could not carry out the trials of a search; what they came to so far is kept."""
+
+    code = "search_failed"
 
 
 class StackError(HoneError):

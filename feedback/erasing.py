@@ -81,7 +81,7 @@ def forget_embeddings(home: Home) -> int:
 
 def forget_checkpoints(home: Home) -> int:
     """Return how many checkpoints of runs went: their weights may have learned from what was erased."""
-    files = len(list(home.checkpoints.glob("*.pt"))) if home.checkpoints.is_dir() else 0
+    files = len(list(home.checkpoints.rglob("*.pt"))) if home.checkpoints.is_dir() else 0
     shutil.rmtree(home.checkpoints, ignore_errors=True)
     return files
 

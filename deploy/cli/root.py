@@ -31,6 +31,7 @@ from deploy.cli import (
     privacy,
     quality,
     reviewing,
+    searching,
     simulating,
     teaching,
     up,
@@ -93,6 +94,7 @@ def root(
 
 app.command()(up.up)
 app.command()(teaching.train)
+app.command()(searching.search)
 app.command()(answering.predict)
 app.command()(evaluating.evaluate)
 app.command()(compressing.compress)
