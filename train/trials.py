@@ -28,7 +28,7 @@ from train.search_space import changed
 log = logging.getLogger("hone.learner")
 
 _LOOK_EVERY_S = 0.5
-_STOP, _STOPS_WITHIN_S = "stop", 30.0
+_STOP, _STOPS_WITHIN_S = "stop", 120.0
 # Each goes on from its checkpoint.
 _RESTARTS = 3
 
@@ -51,16 +51,17 @@ def run_trials(settings: Settings, book: SearchBook, budget_s: float, watch: Cal
     shutil.rmtree(storage, ignore_errors=True)
     (book.folder / _STOP).unlink(missing_ok=True)
     cpus = _cores_each(book.plan.parallel)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Records of its own beside ours, and a table on standard output, which is for ours.
+    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
     tuner = tune.Tuner(
         tune.with_resources(_trial, {"cpu": float(cpus)}),
         param_space={"number": tune.grid_search(left), "work": _Work(settings, book.folder, cpus)},
-        # A process each: one whose trial was given up may be in the middle of a step.
+        # A process takes longer to load what it needs than a small trial to train, so it goes on with the next.
         tune_config=tune.TuneConfig(
             scheduler=_scheduler(book),
             max_concurrent_trials=book.plan.parallel,
             time_budget_s=budget_s or None,
-            reuse_actors=False,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="trials",
@@ -74,7 +75,9 @@ def run_trials(settings: Settings, book: SearchBook, budget_s: float, watch: Cal
 
     def run() -> None:
         try:
-            for result in tuner.fit():
+            results = tuner.fit()
+            for place in range(len(results)):
+                result = results[place]
                 trial = book.trials[(result.config or {})["number"]]
                 if result.error is not None and trial.ending is None:
                     trial.add(TrialLine(ending="failed", why=type(result.error).__name__))
@@ -102,8 +105,9 @@ def _cores_each(parallel: int) -> int:
     """Return how many cores each of so many trials at a time is given; no more than the largest node has."""
     import ray
 
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return max(1, min(max(nodes, default=1), sum(nodes) // parallel))
+    nodes = ray.nodes()  # type: ignore[no-untyped-call] # Ray leaves it untyped
+    cores = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    return max(1, min(max(cores, default=1), sum(cores) // parallel))
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,13 @@ def _scheduler(book: SearchBook) -> Any:
             record.add(TrialLine(ending="pruned", why=why))
             return str(self.STOP)
 
-    return Pruning()
+    return Pruning()  # type: ignore[no-untyped-call] # Ray leaves it untyped
 
 
 def _trial(config: dict[str, Any]) -> None:
     """What Ray Tune runs for each trial: train on from where its record ends."""
+    # How long Ray Tune waits for a trial that was given up to leave the process to the next; else that one fails.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"
     work: _Work = config["work"]
     book = SearchBook.open(work.folder)
     trial = book.trials[config["number"]]

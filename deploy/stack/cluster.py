@@ -61,6 +61,8 @@ def ray_at_hand(settings: Settings, *, wanted: bool) -> Iterator[None]:
         yield
         return
     before = dict(os.environ)
+    # A thread that asks Ray for something after this has ended must not start another cluster by that.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     if not settings.ray_address:
         os.environ |= ray_environment()
     folder = short_folder()

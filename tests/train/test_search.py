@@ -164,6 +164,7 @@ def private_ray() -> Iterator[Path]:
         patched.setenv("HOME", str(user))
         patched.setenv("RAY_AUTH_MODE", "disabled")
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
         patched.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         import ray
 
