@@ -200,15 +200,23 @@ def test_the_best_of_the_trials_becomes_a_version_though_processes_die(
     heard: list[Progress] = []
     killed: list[int] = []
 
+    def begun() -> list[tuple[int, int]]:
+        lines = [json.loads(line) for line in (settings.home.logs / "train.log").read_text().splitlines()]
+        return [(line["trial"], line["pid"]) for line in lines if "trial" in line]
+
+    known = len(begun())
+
     def kill_one(progress: Progress) -> None:
         heard.append(progress)
-        begun = [json.loads(line) for line in (settings.home.logs / "train.log").read_text().splitlines()]
-        processes = [line["pid"] for line in begun if line.get("trial") == 1]
-        if not killed and processes and book.trials[1].checkpoint.exists() and book.trials[1].ending is None:
-            killed.append(processes[-1])
-            os.kill(processes[-1], signal.SIGKILL)
+        for number, pid in begun()[known:]:
+            if not killed and book.trials[number].ending is None:
+                killed.append(number)
+                os.kill(pid, signal.SIGKILL)
 
     report = carry_out(settings, SearchBook.find(settings.home, book.plan.id), kill_one)
+    assert killed
+    assert [number for number, _ in begun()[known:]].count(killed[0]) > 1, "it was started again"
+    assert report.trials[killed[0]].state in ("done", "pruned")
     assert report.trials[0].epochs == sum(line.epoch is not None for line in before), "it was not trained again"
     hopeless = next(trial for trial in report.trials if trial.changes.get("learning_rate") == 1e-8)
     assert (hopeless.state, hopeless.epochs) == ("pruned", 2), "compared at 30% of training, which two of four epochs reach"
