@@ -72,14 +72,14 @@ function say(text, bad = false) {
   notice.hidden = !text;
 }
 
-// Runs one action of the user's; what goes wrong is told in the service's own words.
-async function attempt(action) {
+// Runs one action of the user's; what goes wrong is told in the service's own words, of showing a page only while it is shown.
+async function attempt(action, view = null) {
   try {
     say("");
     await action();
   } catch (error) {
     lock(error.status === 401);
-    say(error instanceof ServiceError ? toldError(error, state.language) : word("unreachable"), true);
+    if (view === null || view === state.view) say(error instanceof ServiceError ? toldError(error, state.language) : word("unreachable"), true);
   }
 }
 
@@ -93,13 +93,14 @@ function lock(locked) {
 
 // Reads how the service stands and what the page shows; the page's own part may be refused to this key.
 async function refresh() {
-  const parts = VIEWS[state.view].parts.filter((part) => part.refresh);
+  const { view } = state;
+  const parts = VIEWS[view].parts.filter((part) => part.refresh);
   const [status, ...rest] = await Promise.allSettled([call("GET", "/v1/status"), ...parts.map((part) => part.refresh())]);
   lock(status.reason?.status === 401);
   if (status.status === "rejected") byId("serving").textContent = word(state.locked ? "keyNeeded" : "unreachable");
   else show(status.value);
   const refused = rest.find((one) => one.reason instanceof ServiceError && one.reason.status === 403);
-  if (refused) say(toldError(refused.reason, state.language), true);
+  if (refused && view === state.view) say(toldError(refused.reason, state.language), true);
 }
 
 // Draws what has changed and leaves the rest alone.
@@ -142,7 +143,7 @@ async function go() {
   await attempt(async () => {
     if (VIEWS[view].choose) await VIEWS[view].choose(chosen ? decodeURIComponent(chosen) : null);
     await refresh();
-  });
+  }, view);
 }
 
 function press(event) {

@@ -18,14 +18,19 @@ export class Learning {
     this.found = null;
     this.outlook = null;
     this.seen = "";
+    this.asked = 0;
   }
 
   async refresh() {
+    const asked = ++this.asked;
     const { runs } = await call("GET", `/v1/runs?limit=${LISTED}`);
-    this.runs = runs;
     // Without a choice the run at work is shown, and stays when it ends.
     const wanted = this.chosen ?? runs.find(isLive)?.run_id ?? this.found?.run_id ?? runs[0]?.run_id ?? null;
-    if (wanted) this.found = await call("GET", `/v1/runs/${wanted}`);
+    const found = wanted ? await call("GET", `/v1/runs/${wanted}`) : this.found;
+    // Who asked again meanwhile draws what is newer.
+    if (asked !== this.asked) return;
+    this.runs = runs;
+    this.found = found;
     const seen = JSON.stringify([runs, this.found]);
     if (seen !== this.seen) this.draw();
     this.seen = seen;
@@ -33,7 +38,13 @@ export class Learning {
 
   async choose(runId) {
     this.chosen = runId;
-    await this.refresh();
+    try {
+      await this.refresh();
+    } catch (error) {
+      // One that is not to be had would keep the list away too.
+      if (this.chosen === runId) this.chosen = null;
+      throw error;
+    }
   }
 
   // What the learner foresees, from the status; an old word means that none is at work.

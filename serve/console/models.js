@@ -19,9 +19,12 @@ export class Models {
     const { models } = await call("GET", "/v1/models");
     const seen = JSON.stringify(models);
     if (seen === this.seen) return;
+    const { chosen } = this;
+    const found = chosen ? await this.read(chosen) : null;
     this.seen = seen;
     this.list = models;
-    if (this.chosen) this.found = await call("GET", `/v1/models/${this.chosen}`);
+    // Who chose another one meanwhile has asked for that.
+    if (chosen === this.chosen) this.found = found;
     this.draw();
   }
 
@@ -41,12 +44,22 @@ export class Models {
     this.chosen = version;
     this.found = null;
     if (version) {
-      const found = await call("GET", `/v1/models/${version}`);
+      const found = await this.read(version);
       if (this.chosen !== version) return;
       this.found = found;
     }
     this.draw();
     if (version) this.nodes.model.scrollIntoView({ block: "nearest" });
+  }
+
+  // One that is not to be had is not asked for again, or it would keep the list away too.
+  async read(version) {
+    try {
+      return await call("GET", `/v1/models/${version}`);
+    } catch (error) {
+      if (this.chosen === version) this.chosen = null;
+      throw error;
+    }
   }
 
   draw() {

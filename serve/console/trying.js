@@ -28,18 +28,18 @@ export class Trying {
   }
 
   async correct(label) {
-    const before = this.label;
+    const { label: before, prediction } = this;
     // Noted before the answer, so that a second click while it is under way does not count twice.
     if (label === before) return;
     this.label = label;
     const { word } = this.page;
     try {
-      const body = { prediction_id: this.prediction.prediction_id, label, annotator: "console" };
+      const body = { prediction_id: prediction.prediction_id, label, annotator: "console" };
       const answer = await call("POST", "/v1/corrections", body);
       this.taught = answer.kind === "correction" ? answer : null;
       this.page.say(word("kept", { label, kind: word(answer.kind) }));
     } catch (error) {
-      this.label = before;
+      if (prediction === this.prediction) this.label = before;
       throw error;
     } finally {
       this.draw();

@@ -20,17 +20,21 @@ export class Watch {
     this.minutes = 60;
     this.found = null;
     this.readAt = 0;
+    this.asked = 0;
     this.drift = new Drift(nodes.drift, nodes.driftWhy, page, () => this.again());
   }
 
   async refresh() {
     if (Date.now() - this.readAt < EVERY_MS) return;
     this.readAt = Date.now();
+    const asked = ++this.asked;
     const [history, drift, accuracy] = await Promise.all([
       call("GET", `/v1/history?minutes=${this.minutes}`),
       call("GET", `/v1/drift?limit=${WINDOWS}`),
       call("GET", "/v1/accuracy"),
     ]);
+    // Another stretch of time was chosen meanwhile.
+    if (asked !== this.asked) return;
     this.found = { history, drift, accuracy };
     this.draw();
   }

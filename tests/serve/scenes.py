@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -119,12 +119,14 @@ def _runs(store: Store) -> None:
 
 def _traffic(store: Store, moment: datetime) -> None:
     slots = []
+    # Replicas begin theirs at the same moments, and the one that is looked at records its own.
+    newest = datetime.fromtimestamp(moment.timestamp() // SLOT_S * SLOT_S, UTC)
     for number in range(1, 240):
         texts = round(400 + 150 * math.sin(number / 20) + 40 * math.sin(number * 1.7))
         within = [0] * (len(LATENCY_BUCKETS_S) + 1)
         within[3], within[4], within[6] = texts // 2, texts - texts // 2 - texts // 40, texts // 40
         refused = 90 if 60 < number < 70 else 0
-        began_at = moment.replace(microsecond=0) - timedelta(seconds=SLOT_S * number)
+        began_at = newest - timedelta(seconds=SLOT_S * number)
         slots.append(TrafficSlot(began_at, texts, refused, 2 if number == 65 else 0, within))
     store.add_traffic("replica-2", slots)
 
