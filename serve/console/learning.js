@@ -42,7 +42,7 @@ export class Learning {
       await this.refresh();
     } catch (error) {
       // One that is not to be had would keep the list away too.
-      if (this.chosen === runId) this.chosen = null;
+      if (error.status === 404 && this.chosen === runId) this.chosen = null;
       throw error;
     }
   }

@@ -57,7 +57,7 @@ export class Models {
     try {
       return await call("GET", `/v1/models/${version}`);
     } catch (error) {
-      if (this.chosen === version) this.chosen = null;
+      if (error.status === 404 && this.chosen === version) this.chosen = null;
       throw error;
     }
   }
