@@ -102,21 +102,24 @@ def _found(settings: Settings, name: str, seconds: float | None) -> SearchBook:
 
 
 def _show(report: SearchReport) -> None:
-    names = list(dict.fromkeys(name for trial in report.trials for name in trial.changes))
     rows: list[list[object]] = [
         [
             trial.number,
-            *(trial.changes.get(name, "as compared" if trial.number == 0 else None) for name in names),
+            " ".join(f"{name}={value}" for name, value in trial.changes.items()) or report.compared_with,
             trial.epochs,
             None if trial.log_loss is None else f"{trial.log_loss:.4f}",
             percent(trial.accuracy),
             f"{trial.spent_s:.0f} s",
-            "best" if trial.best else f"{trial.state}: {trial.why}" if trial.why else trial.state,
+            "best" if trial.best else trial.state,
         ]
         for trial in report.trials
     ]
-    columns = ["trial", *names, "epochs done", "log loss", "accuracy", "took", ""]
+    # A setting to a column each would leave none of them room on a terminal.
+    columns = ["trial", "settings", "epochs", "log loss", "accuracy", "took", ""]
     show_table(columns, rows, title=f"{report.source}, {report.validation_rows} validation rows")
+    for trial in report.trials:
+        if trial.why:
+            say(f"trial {trial.number}, {trial.state}: {trial.why}")
     say(f"compared with: {report.compared_with}")
     say(f"best: {report.best}")
     found = report.bought

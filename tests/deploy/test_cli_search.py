@@ -76,7 +76,7 @@ def test_a_search_is_begun_shown_and_gone_on_with(
     assert (len(plan.trials), plan.seconds, plan.request.finetune.epochs) == (3, 60.0, 1)
     assert all(set(changes) == {"epochs"} for changes in plan.trials[1:])
     assert rays == [True]
-    for said in ("trial", "epochs", "best", "pruned: behind", "60 validation rows", "+2.00 points", "+0.50 to +3.50"):
+    for said in ("trial", "epochs", "best", "trial 2, pruned: behind", "60 validation rows", "+2.00 points", "+0.50 to +3.50"):
         assert said in result.stdout
     assert f"hone search --resume {plan.id}" in result.stderr
     again = hone("search", "--resume", plan.id, "--seconds", "0", "--json")
