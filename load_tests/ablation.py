@@ -2,7 +2,7 @@
 
 ::
 
-    python -m load_tests.ablation --data $DATA/trec6/data.parquet --rows 1000 --seeds 2 --out results
+    python -m load_tests.ablation --data $DATA/trec6/data.parquet --rows 1000 --seeds 0 1 --out results
     python -m load_tests.ablation --data $DATA/trec6/data.parquet --way thorough --way "balanced layer_decay=0.8"
 
 A way is a preset and what differs from it, as a model card writes it. As in a full run a head is first fitted over the encoder
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from core.classifier import Head, softmax
+from core.errors import DataError
 from core.finetuning import FinetuneSettings, Preset, finetuning, parse_changes
 from core.text import TextSettings, clean
 from train.base import Base, load_base
@@ -92,9 +93,16 @@ def settings_of(way: str, seed: int) -> FinetuneSettings:
 
 
 def read(path: Path, base: Base, *, rows: int, judged_rows: int) -> Task:
-    """Return the task: ``rows`` to learn from, a fifth of that to choose by, ``judged_rows`` to judge by."""
+    """Return the task: ``rows`` to learn from, a fifth of that to choose by, ``judged_rows`` to judge by.
+
+    Raises:
+        DataError: the file has not so many different texts outside its test part.
+    """
     frame = pd.read_parquet(path)
     frame = frame[frame["split"] != "test"].drop_duplicates("text").sample(frac=1.0, random_state=0)
+    wanted = rows + rows // 5 + judged_rows
+    if len(frame) < wanted:
+        raise DataError(f"{path.name} has {len(frame)} different texts outside its test part; {wanted} are wanted")
     names = sorted(frame["label"].astype(str).unique())
     base.tokenizer.enable_truncation(max_length=_MAX_TOKENS)
 

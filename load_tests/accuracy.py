@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -30,6 +28,7 @@ import numpy as np
 from core.registry import Registry
 from core.settings import Settings
 from feedback.snapshot import Snapshot
+from load_tests.serving import machine
 from train.abstaining import scope
 from train.ensemble import EnsembleRequest, ensemble
 from train.held import Held, read_held
@@ -171,10 +170,8 @@ def main() -> None:
     options = parser.parse_args()
     tuning = FinetuneSettings() if options.epochs is None else FinetuneSettings(epochs=options.epochs)
     plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy)
-    machine = {"processor": platform.machine(), "cores": os.cpu_count()}
-    facts: dict[str, object] = {"data": options.data.parent.name, "settings": asdict(tuning), "machine": machine}
+    facts: dict[str, object] = {"data": options.data.parent.name, "settings": asdict(tuning), "machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
-        # Every answer is measured, so the gate need not be asked for many rows.
         settings = Settings.model_validate({"HONE_HOME": options.home or Path(temporary)})
         outcomes: list[Outcome] = []
 
@@ -186,8 +183,9 @@ def main() -> None:
         for seed in options.seeds:
             note(train(settings, plan, seed))
         trained = [outcome.version for outcome in outcomes]
-        for how in ("soup", "greedy") if len(trained) > 1 else ():
-            note(combine(settings, plan, trained, "soup" if how == "soup" else "greedy"))
+        hows: tuple[How, ...] = ("soup", "greedy") if len(trained) > 1 else ()
+        for how in hows:
+            note(combine(settings, plan, trained, how))
     found = summary(outcomes, options.bar)
     print(json.dumps(found))
     sys.exit(0 if found["reached"] in (True, None) else 1)
