@@ -170,7 +170,9 @@ def main() -> None:
     options = parser.parse_args()
     tuning = FinetuneSettings() if options.epochs is None else FinetuneSettings(epochs=options.epochs)
     plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy)
-    facts: dict[str, object] = {"data": options.data.parent.name, "settings": asdict(tuning), "machine": machine()}
+    # Each training has a seed of its own, which its version names.
+    common = {name: value for name, value in asdict(tuning).items() if name != "seed"}
+    facts: dict[str, object] = {"data": options.data.parent.name, "settings": common, "machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
         settings = Settings.model_validate({"HONE_HOME": options.home or Path(temporary)})
         outcomes: list[Outcome] = []
