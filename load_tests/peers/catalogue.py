@@ -93,7 +93,16 @@ def peers() -> dict[str, Peer]:
         Peer("plain_ray", "Ray Serve, FastAPI, pipeline", "torch", (), web, _plain_ray, lambda _: ray_variables(), tuned=False),
         Peer("litserve", "LitServe", "int8", ("litserve", *int8), lists, _program("litserve_int8")),
         Peer("bentoml", "BentoML", "int8", ("bentoml", *int8), lists, _bentoml, _bentoml_variables),
-        Peer("infinity", "infinity", "torch", ("infinity-emb[server]", *torch), wires.INFINITY, _infinity, tuned=False),
+        # It calls what transformers has no more since 5.
+        Peer(
+            "infinity",
+            "infinity",
+            "torch",
+            ("infinity-emb[server]", requirement("torch"), f"{requirement('transformers')},<5"),
+            wires.INFINITY,
+            _infinity,
+            tuned=False,
+        ),
         # Its workers ask for an event loop before there is one, which uvloop has not given since 0.22.
         Peer("mlserver", "MLServer", "int8", ("mlserver", "uvloop<0.22", *int8), wires.MLSERVER, _program("mlserver_int8")),
         Peer(
