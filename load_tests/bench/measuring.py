@@ -15,8 +15,8 @@ import pandas as pd
 
 from core.text import text_key
 
-# Of each label, in a trial: enough for the gate's fewest rows of the holdout.
-_TRIAL_TRAIN_ROWS, _TRIAL_TEST_ROWS = 20, 6
+# Of each label in a trial, and of all together at least: enough for the gate's fewest rows of the holdout.
+_TRIAL_ROWS = {"train": (20, 400), "test": (6, 200)}
 _HONE = ("-c", "from deploy.cli import main; main()")
 _LOOP_LINE = re.compile(
     r"recall of the three intents ([\d.]+)% → ([\d.]+)%, others ([\d.]+)% → ([\d.]+)%; (\d+) answers under traffic"
@@ -82,11 +82,14 @@ class Work:
 def few_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the first rows of each label and split.
 
-    >>> few_rows(pd.DataFrame({"label": ["a"] * 50, "split": ["train"] * 30 + ["test"] * 20})).split.value_counts().to_dict()
-    {'train': 20, 'test': 6}
+    >>> many = pd.DataFrame({"label": list("ab") * 500, "split": ["train"] * 700 + ["test"] * 300})
+    >>> few_rows(many).split.value_counts().to_dict()
+    {'train': 400, 'test': 200}
     """
+    labels = frame.label.nunique()
+    most = {split: max(each, in_all // labels) for split, (each, in_all) in _TRIAL_ROWS.items()}
     place = frame.groupby(["label", "split"]).cumcount()
-    return frame[place < frame.split.map(lambda split: _TRIAL_TRAIN_ROWS if split == "train" else _TRIAL_TEST_ROWS)]
+    return frame[place < frame.split.map(lambda split: most.get(split, most["test"]))]
 
 
 def head(work: Work) -> dict[str, float]:
