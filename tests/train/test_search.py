@@ -183,8 +183,8 @@ def test_the_best_of_the_trials_becomes_a_version_though_processes_die(
 ) -> None:
     settings = settings.model_copy(update={"learn_checkpoint_every_s": 1e-9})
     teach = TeachRequest(data=toy_file, base=str(toy_folder), features="encoder", speed="full", finetune=_TUNING)
-    # A rate like the preset's, and one at which nothing moves.
-    book = begin_search(settings, SearchRequest(teach, ("learning_rate=3e-3,1e-8",), trials=3))
+    # A rate like the preset's, and one that tears the encoder apart.
+    book = begin_search(settings, SearchRequest(teach, ("learning_rate=3e-3,0.3",), trials=3))
 
     class Killed(BaseException):
         """Stands for the end of the process that searches."""
@@ -218,7 +218,7 @@ def test_the_best_of_the_trials_becomes_a_version_though_processes_die(
     assert [number for number, _ in begun()[known:]].count(killed[0]) > 1, "it was started again"
     assert report.trials[killed[0]].state in ("done", "pruned")
     assert report.trials[0].epochs == sum(line.epoch is not None for line in before), "it was not trained again"
-    hopeless = next(trial for trial in report.trials if trial.changes.get("learning_rate") == 1e-8)
+    hopeless = next(trial for trial in report.trials if trial.changes.get("learning_rate") == 0.3)
     assert (hopeless.state, hopeless.epochs) == ("pruned", 2), "compared at 30% of training, which two of four epochs reach"
     best = next(trial for trial in report.trials if trial.best)
     assert best.log_loss == min(
