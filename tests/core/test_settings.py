@@ -34,6 +34,11 @@ _PLAIN = {
     "suspect_model_score",
     "suspect_resemblance",
     "learn_nice",
+    "learn_workers",
+    "learn_workers_min",
+    "learn_worker_cpus",
+    "learn_worker_gpus",
+    "learn_worker_restarts",
     "correction_weight",
     "drift_alpha",
     "gate_alpha",
@@ -108,7 +113,7 @@ def test_every_setting_is_read_from_its_variable(name: str, environment: pytest.
     words |= {"probation_max_slowdown": "3.5", "bulk_max_bytes": "1900", "log_text": "hash", "memory_trust": "screened"}
     words |= {"learn_cron": "0 3 * * 1-5", "learn_quiet_hours": "08:00-18:00", "learn_time_zone": "Europe/Berlin"}
     words |= {"gate_max_growth": "3.5", "gate_mode": "approve", "log_max_bytes": "190000", "learn_nice": "7"}
-    words |= {"learn_preset": "fast", "learn_finetune": "epochs=5"}
+    words |= {"learn_preset": "fast", "learn_finetune": "epochs=5", "learn_sharded": "true"}
     # Not the defaults.
     words |= {"slo_latency_s": "0.1", "drift_estimator": "atc"}
     words |= {"review_audit_ratio": "0.4", "review_suspect_ratio": "0.4"}
