@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import model_validator
+from pydantic_settings import SettingsConfigDict
 
 from core.errors import InputError
 from core.finetuning import FinetuneSettings, FinetuneWish, finetuning, parse_changes, split_changes
@@ -28,6 +29,9 @@ RESERVED_NAMES = frozenset({"v1", "v2", "hf", "predict", "info", "health", "heal
 # Fields are listed from the last base to the first: the reference begins with the service.
 class Settings(GateSettings, LearningSettings, FeedbackSettings, ServingSettings, ServiceSettings):
     """What an operator can decide; every default suits one laptop."""
+
+    # The groups say it too, where type checkers do not look.
+    model_config = SettingsConfigDict(frozen=True)
 
     @model_validator(mode="after")
     def _is_told_apart(self) -> Settings:
