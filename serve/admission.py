@@ -100,6 +100,15 @@ class Admission:
         if not self._overloaded:
             self._arrived += 1
 
+    def turned_away(self, now: float) -> None:
+        """Count the arrival of a request that was refused before it came here, as one of a key with too many in flight.
+
+        What holds a key's requests down holds the queue down with them, so that no more would join than are answered: without
+        these, callers of one key who do not wait would never look like an overload, and everyone would wait for all of them.
+        """
+        self._roll(now)
+        self._arrived += 1
+
     def answered(self, texts: int, elapsed_s: float, now: float, requests: float) -> None:
         """Take note that a batch of ``texts`` took ``elapsed_s``, from the end of the batch before where it had to wait.
 

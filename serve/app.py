@@ -75,7 +75,7 @@ def build_app(parts: Parts, *, proxied: bool = False) -> ASGIApp:
         scope["app"] = ordinary
         await router(scope, receive, send)
 
-    inside = guarded(Trailed(inner, parts.store, settings.home), settings, parts.key_watcher)
+    inside = guarded(Trailed(inner, parts.store, settings.home), settings, parts.key_watcher, parts.batcher.turned_away)
     edge = Edge(
         inside,
         parts.metrics,

@@ -7,7 +7,7 @@ import logging
 import re
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,13 +29,15 @@ _logger = logging.getLogger("hone.serve")
 class KeyGuard:
     """Lets requests pass to ``app`` whose key has the role their route takes.
 
-    At most ``max_in_flight`` requests of one key are worked on at a time (0: any number).
+    At most ``max_in_flight`` requests of one key are worked on at a time (0: any number). ``turned_away`` hears of each request
+    for answers that is refused for that.
     """
 
-    def __init__(self, app: ASGIApp, watcher: KeyWatcher, *, max_in_flight: int) -> None:
+    def __init__(self, app: ASGIApp, watcher: KeyWatcher, *, max_in_flight: int, turned_away: Callable[[], None]) -> None:
         self._app = app
         self._watcher = watcher
         self._max_in_flight = max_in_flight
+        self._turned_away = turned_away
         self._routes = RouteTable()
         self._in_flight: Counter[str] = Counter()
 
@@ -56,7 +58,7 @@ class KeyGuard:
         scope["hone.route"] = route
         key = self._admit(scope, role)
         scope["hone.actor"] = f"{key.name} ({key.key_id})"
-        self._begin(key)
+        self._begin(key, asks=role == "predict" and scope["method"] == "POST")
         try:
             if role == "operate":
                 _logger.info("operated", extra={"key": key.key_id, "key_name": key.name, "route": f"{scope['method']} {route}"})
@@ -81,8 +83,10 @@ class KeyGuard:
             )
         return key
 
-    def _begin(self, key: Key) -> None:
+    def _begin(self, key: Key, *, asks: bool) -> None:
         if self._max_in_flight and self._in_flight[key.key_id] >= self._max_in_flight:
+            if asks:
+                self._turned_away()
             raise KeyBusy(
                 f"the key {key.name} has {self._max_in_flight} requests in flight already; send fewer at a time",
                 allowed=self._max_in_flight,
@@ -131,13 +135,13 @@ def _password(credentials: bytes) -> str:
         return ""
 
 
-def guarded(app: ASGIApp, settings: Settings, watcher: KeyWatcher | None) -> ASGIApp:
-    """Return ``app`` behind the protection these settings ask for.
+def guarded(app: ASGIApp, settings: Settings, watcher: KeyWatcher | None, turned_away: Callable[[], None]) -> ASGIApp:
+    """Return ``app`` behind the protection these settings ask for; ``turned_away`` as for :class:`KeyGuard`.
 
     Raises:
         Exposed: they ask for none, where other machines reach it.
     """
     check_exposure(settings)
     if watcher is not None:
-        return KeyGuard(app, watcher, max_in_flight=settings.max_in_flight_per_key)
+        return KeyGuard(app, watcher, max_in_flight=settings.max_in_flight_per_key, turned_away=turned_away)
     return HostGuard(app) if settings.on_loopback else app

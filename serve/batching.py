@@ -147,6 +147,11 @@ class Batcher:
             if job.unstarted:
                 self._withdraw(job)
 
+    def turned_away(self) -> None:
+        """Take note of a request for answers that was refused before it came here."""
+        with self._lock:
+            self._admission.turned_away(monotonic())
+
     def _withdraw(self, job: Job) -> None:
         with self._lock:
             self._waiting -= job.unstarted

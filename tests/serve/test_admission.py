@@ -95,6 +95,19 @@ def test_twice_the_capacity_is_refused_down_to_short_waits() -> None:
     assert simulation.refused > 0.4 * 60 * 2_000
 
 
+def test_an_overload_by_one_key_whose_requests_in_flight_are_limited_is_noticed() -> None:
+    simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
+    for _ in range(600):
+        for _ in range(2 * BATCH_TEXTS):
+            if simulation.waiting < 256:
+                simulation.arrive()
+            else:
+                simulation.admission.turned_away(simulation.now)
+        simulation.tick()
+    assert simulation.admission.overloaded
+    assert max(simulation.waits[len(simulation.waits) // 2 :]) <= 0.07
+
+
 @pytest.mark.parametrize("capacity_per_s", [50, 100, 200])
 def test_a_slow_engine_s_overload_is_noticed_as_well(capacity_per_s: int) -> None:
     simulation = Simulation(QueueLimits(4_000, 30.0, 0.05), 1 / capacity_per_s)
