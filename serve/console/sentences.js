@@ -161,6 +161,8 @@ const ERRORS = {
   backup_damaged: "备份损坏",
   lease_held: "另一个学习进程正在工作",
   run_cancelled: "任务被停止",
+  workers_failed: "一起训练的工作进程没有位置，或失败次数太多",
+  search_failed: "试验没有做完；已有的结果保留",
 };
 
 // Returns a sentence of the service's in a language; what has no form here, such as what a person wrote, stays as it is.
