@@ -15,8 +15,9 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from core.errors import Exposed
+from core.errors import Exposed, StackError
 from core.settings import Settings
+from deploy.clusters import learner_job
 from deploy.clusters.kubernetes import IMAGE, RAY, cluster_settings, manifests
 from deploy.clusters.learner_job import ensure_learner
 from deploy.clusters.serve_config import APPLICATION, changed_settings, serve_config
@@ -133,6 +134,27 @@ def test_what_cannot_be_a_classifier_is_told(
     done = hone("cluster", "ray", *(word for one in given for word in ("--classifier", one)))
     assert done.exit_code == 1
     assert said in done.stderr
+
+
+def test_a_cluster_that_takes_no_jobs_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Young(_Jobs):
+        refusals = 2
+
+        def submit_job(self, **asked: Any) -> str:
+            if self.refusals:
+                self.refusals -= 1
+                raise RuntimeError("status code 500: No available agent to submit job, please try again later..")
+            return super().submit_job(**asked)
+
+    monkeypatch.setattr(learner_job, "_AGAIN_S", 0.0)
+    cluster = Young([])
+    _, new = ensure_learner(cluster, cluster_settings())
+    assert new
+    assert len(cluster.jobs) == 1
+    monkeypatch.setattr(learner_job, "_AGENT_WITHIN_S", 0.0)
+    cluster.refusals = 1_000
+    with pytest.raises(StackError, match="took jobs"):
+        ensure_learner(cluster, cluster_settings().model_copy(update={"name": "other"}))
 
 
 def test_each_classifier_has_a_learner_of_its_own() -> None:
