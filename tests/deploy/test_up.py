@@ -141,9 +141,15 @@ def check_told(settings: Settings, collector: Collector) -> None:
         time.sleep(0.2)
     below = {span.name for span in collector.spans() if span.trace_id == predicted[-1].trace_id}
     assert {"tokenization", "engine"} <= below
-    written = (settings.home.logs / "access.jsonl").read_text()
-    lines = [json.loads(line) for line in written.splitlines()]
-    ours = next(line for line in lines if line["route"] == "/v1/corrections" and line["status"] == 201)
+    # Lines are written a few times a second.
+    while True:
+        written = (settings.home.logs / "access.jsonl").read_text()
+        lines = [json.loads(line) for line in written.splitlines()]
+        ours = next((line for line in lines if line["route"] == "/v1/corrections" and line["status"] == 201), None)
+        if ours is not None:
+            break
+        assert time.monotonic() < deadline + 30, "the access log lacks the correction"
+        time.sleep(0.1)
     assert (ours["client"], ours["method"]) == ("hone", "POST")
     assert {line["version"] for line in lines if line["route"] == "/v1/predict" and line["status"] == 200} == {"v1"}
     assert "so positive" not in written
