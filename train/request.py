@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from core.finetuning import FinetuneSettings, Precision
-from core.settings import Settings, Speed
+from core.schemas import FitSpeed
+from core.settings import Settings
 
 __all__ = [
     "STAGES",
@@ -27,7 +28,7 @@ Wanted = Literal["auto", "encoder", "ngrams", "both"]
 How = Literal["soup", "greedy", "distill"]
 
 # Rough shares of the time, for the progress bar alone.
-STAGES: dict[Speed, dict[str, float]] = {
+STAGES: dict[FitSpeed, dict[str, float]] = {
     "head": {"load": 5, "encode": 45, "fit": 35, "export": 10, "measure": 5},
     "full": {"load": 3, "encode": 10, "fit": 10, "finetune": 60, "export": 10, "measure": 7},
 }
@@ -54,7 +55,7 @@ class FitRequest:
     ``cross_fit`` are the text keys of rows of which the gate wants to know what the fit would say had it not learned from them.
     """
 
-    speed: Speed = "head"
+    speed: FitSpeed = "head"
     features: Wanted = "auto"
     base: str | None = None
     seed: int = 0

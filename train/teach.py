@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from core.bundle import Parity, Vocabulary
 from core.gate import GateDecision
 from core.registries import registry_of
-from core.settings import Settings, Speed
+from core.schemas import FitSpeed
+from core.settings import Settings
 from core.text import TextSettings
 from feedback.examples import Example, save_examples
 from feedback.snapshot import BaseDataset, build_snapshot
@@ -38,7 +39,7 @@ class TeachRequest:
     text_column: str | None = None
     label_column: str | None = None
     base: str | None = None
-    speed: Speed = "head"
+    speed: FitSpeed = "head"
     features: Wanted = "auto"
     seed: int = 0
     promote: bool = True

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.redaction import Redactor
 
 # The first parts of routes, which a classifier's name would hide.
-RESERVED_NAMES = frozenset({"v1", "v2", "hf", "predict", "info", "health", "healthz", "readyz", "metrics", "docs", "console"})
+_RESERVED_NAMES = frozenset({"v1", "v2", "hf", "predict", "info", "health", "healthz", "readyz", "metrics", "docs", "console"})
 
 
 # Fields are listed from the last base to the first: the reference begins with the service.
@@ -35,7 +35,7 @@ class Settings(GateSettings, LearningSettings, FeedbackSettings, ServingSettings
 
     @model_validator(mode="after")
     def _is_told_apart(self) -> Settings:
-        if self.name in RESERVED_NAMES:
+        if self.name in _RESERVED_NAMES:
             raise ValueError(f"HONE_NAME must not be {self.name}: routes begin like that")
         if self.name and self.store_url and "{name}" not in self.store_url:
             raise ValueError("HONE_STORE_URL must hold {name} where HONE_NAME is set, or classifiers would share a store")

@@ -14,7 +14,7 @@ from pathlib import Path
 from core.bundle import read_manifest
 from core.labels import LabelSet
 from core.registries import registry_of
-from core.settings import Speed
+from core.schemas import FitSpeed
 from core.text import text_key
 from deploy.simulate.loop import Heard
 from deploy.simulate.people import People, seeded_ids
@@ -44,7 +44,7 @@ class Oracle:
     def __init__(self, work: Work, stream: Stream, strategy: Strategy, heard: Heard, progress: Report) -> None:
         self._work, self._stream, self._strategy = work, stream, strategy
         self._heard, self._progress = heard, progress
-        self._speed: Speed = "head" if strategy == "oracle-head" else "full"
+        self._speed: FitSpeed = "head" if strategy == "oracle-head" else "full"
         self._place = work.home_of(strategy)
         self._journal = Journal(work.journal_of(strategy))
         self._people = People(work.plan, stream.labels)

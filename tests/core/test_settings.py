@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from core.home import Home
-from core.settings import Settings, Speed
+from core.schemas import FitSpeed
+from core.settings import Settings
 
 _FIELDS = Settings.model_fields
 # What a number counts or measures is the last word of its name; these are plain numbers.
@@ -255,7 +256,7 @@ def test_the_url_is_one_that_can_be_asked(host: str, url: str, environment: pyte
 
 def test_nobody_else_is_answered_unless_asked_for() -> None:
     assert Settings().host == "127.0.0.1"
-    assert get_args(Speed) == ("head", "full")
+    assert get_args(FitSpeed) == ("head", "full")
 
 
 def test_settings_do_not_change_once_they_are_read() -> None:

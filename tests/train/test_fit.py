@@ -12,7 +12,8 @@ import pytest
 from core.bundle import CARD, HEAD, NGRAMS, Features, file_sha256, read_manifest
 from core.classifier import Classifier, Head
 from core.errors import BundleError, DataError, RunCancelled
-from core.settings import Settings, Speed
+from core.schemas import FitSpeed
+from core.settings import Settings
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
 from tests.train.toys import Row, to_examples, toy_rows
 from train import base as bases
@@ -27,7 +28,7 @@ from train.request import STAGES, FinetuneSettings, FitRequest, Parent, Workplac
 from train.teach import TeachReport
 
 _TUNING = FinetuneSettings(epochs=1, learning_rate=1e-3, batch_texts=16)
-_SPEEDS: list[Speed] = ["head", "full"]
+_SPEEDS: list[FitSpeed] = ["head", "full"]
 
 
 def _snapshot(rows: list[Row]) -> Snapshot:
@@ -41,11 +42,11 @@ def _place(folder: Path) -> Workplace:
     return Workplace(folder / "cache", staging)
 
 
-def _request(base: Path, speed: Speed = "head", features: Features = "both") -> FitRequest:
+def _request(base: Path, speed: FitSpeed = "head", features: Features = "both") -> FitRequest:
     return FitRequest(speed=speed, features=features, base=str(base), finetune=_TUNING)
 
 
-def _stages(speed: Speed) -> Stages:
+def _stages(speed: FitSpeed) -> Stages:
     return Stages(STAGES[speed], silent)
 
 
@@ -59,7 +60,7 @@ def _hold_out_other_rows(rows: list[Row]) -> list[Row]:
 
 
 @pytest.mark.parametrize("speed", _SPEEDS)
-def test_what_is_held_out_has_no_influence(tmp_path: Path, toy_folder: Path, speed: Speed) -> None:
+def test_what_is_held_out_has_no_influence(tmp_path: Path, toy_folder: Path, speed: FitSpeed) -> None:
     rows = toy_rows(96)
     files = []
     for name, held_out in (("one", rows), ("other", _hold_out_other_rows(rows))):
@@ -254,7 +255,7 @@ def test_texts_too_few_to_learn_from_are_refused(tmp_path: Path, toy_folder: Pat
 
 
 @pytest.mark.parametrize("speed", _SPEEDS)
-def test_a_wish_to_stop_is_obeyed_at_any_stage(tmp_path: Path, toy_folder: Path, speed: Speed) -> None:
+def test_a_wish_to_stop_is_obeyed_at_any_stage(tmp_path: Path, toy_folder: Path, speed: FitSpeed) -> None:
     snapshot, place = _snapshot(toy_rows(48)), _place(tmp_path)
     heard: list[Progress] = []
     fit(snapshot, "d" * 64, _request(toy_folder, speed), place, Stages(STAGES[speed], heard.append))
@@ -266,7 +267,7 @@ def test_a_wish_to_stop_is_obeyed_at_any_stage(tmp_path: Path, toy_folder: Path,
             fit(snapshot, "d" * 64, _request(toy_folder, speed), place, _stopped_at(speed, stage))
 
 
-def _stopped_at(speed: Speed, stage: str) -> Stages:
+def _stopped_at(speed: FitSpeed, stage: str) -> Stages:
     """Return stages that are asked to stop once ``stage`` is reached."""
     reached: list[str] = []
     return Stages(STAGES[speed], lambda moment: reached.append(moment.stage), lambda: stage in reached)

@@ -9,8 +9,8 @@ import pytest
 from core.classifier import Classifier
 from core.errors import LeaseHeld, RunCancelled
 from core.registry import Registry
-from core.schemas import CorrectionRequest, PredictionRecord, now
-from core.settings import Settings, Speed
+from core.schemas import CorrectionRequest, FitSpeed, PredictionRecord, now
+from core.settings import Settings
 from core.text import split_of, text_key
 from feedback.store import Store
 from tests.train.toys import FILLER
@@ -143,7 +143,7 @@ def test_the_lease_is_given_back_however_it_ends(taught: Settings, monkeypatch: 
 def test_a_run_that_was_waiting_goes_first(taught: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(taught.sqlalchemy_url)
     waiting = store.create_run("full", note="waiting")
-    seen: list[tuple[str, Speed]] = []
+    seen: list[tuple[str, FitSpeed]] = []
 
     def fit(job: FitJob) -> Path:
         seen.append((job.run_id, job.request.speed))
