@@ -13,8 +13,6 @@ LOWEST_NICENESS = 19
 # Of work that takes seconds and is waited for: it gives way, and gets on beside a busy service all the same.
 SHORT_WORK_NICENESS = 10
 
-_AUTOGROUP = Path("/proc/self/autogroup")
-
 
 def give_way(niceness: int, *, alone: bool = False) -> None:
     """Give the calling thread, and all threads and processes it starts, this niceness; at 19 also the idle class (SCHED_IDLE).
@@ -41,8 +39,23 @@ def give_way_as_session(niceness: int) -> None:
     Linux may share the processors out among sessions first (``kernel.sched_autogroup_enabled``, see sched(7)): niceness then
     counts within a session alone, and a learner of niceness 19 in a session of its own takes half of what serving needs.
     """
-    if os.getsid(0) != os.getpid():
-        return
+    if os.getsid(0) == os.getpid():
+        _put_session_behind(os.getpid(), niceness)
+
+
+def put_behind(pid: int, niceness: int) -> None:
+    """Have a process give way that was just started, and leads a session of its own: before it has loaded anything.
+
+    What a process does itself comes too late: to load what this package needs takes seconds of a processor.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        if sys.platform == "linux" and niceness >= LOWEST_NICENESS:
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    _put_session_behind(pid, niceness)
+
+
+def _put_session_behind(leader: int, niceness: int) -> None:
     # Not there where the kernel shares out by threads.
     with contextlib.suppress(OSError):
-        _AUTOGROUP.write_text(str(niceness), encoding="ascii")
+        Path(f"/proc/{leader}/autogroup").write_text(str(niceness), encoding="ascii")

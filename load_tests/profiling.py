@@ -4,6 +4,7 @@
 
     python -m load_tests.profiling --home <state folder with a champion>
     python -m load_tests.profiling --home … --no-engine --functions 40
+    python -m load_tests.profiling --home … --connections 1000 --rate 1600    # most of them refused
     python -m load_tests.profiling --home … --py-spy flame.svg
 
 The replica runs in this process behind uvicorn, without Ray and its proxy: real bundle, store, prediction log and shared
@@ -27,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -135,13 +137,13 @@ def thread_seconds() -> dict[str, float]:
     return used
 
 
-def measure(url: str, bodies: Path, connections: int, duration_s: float, py_spy: Path | None) -> dict[str, Any]:
+def measure(url: str, load: Load, py_spy: Path | None) -> dict[str, Any]:
     """Return what the load generator saw of ``url``, and the processor time per request of each thread, in microseconds."""
     url = f"{url}/v1/predict"
-    drive(url, Load(bodies, connections, duration_s=1.0, warmup_s=0.0))
-    watcher = _start_py_spy(py_spy, duration_s) if py_spy is not None else None
+    drive(url, replace(load, duration_s=1.0))
+    watcher = _start_py_spy(py_spy, load.duration_s) if py_spy is not None else None
     before = thread_seconds()
-    found = drive(url, Load(bodies, connections, duration_s, warmup_s=0.0))
+    found = drive(url, load)
     after = thread_seconds()
     if watcher is not None:
         watcher.wait(60)
@@ -173,7 +175,8 @@ def main() -> None:
         bodies = Path(folder) / "bodies.jsonl"
         write_bodies(bodies, read_texts(options.data), texts_each=options.texts)
         httpx.get(f"{served.url}/readyz", trust_env=False).raise_for_status()
-        found = measure(served.url, bodies, options.connections, options.duration_s, options.py_spy)
+        load = Load(bodies, options.connections, options.duration_s, warmup_s=0.0, rate=options.rate)
+        found = measure(served.url, load, options.py_spy)
     print(json.dumps(found, indent=1))
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(options.functions)
@@ -185,6 +188,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="CSV or Parquet file with a column text; default: the package's sample")
     parser.add_argument("--texts", type=int, default=1, help="texts per request")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument(
+        "--rate", type=float, help="requests per second, whether they are answered or not; default: one after another"
+    )
     parser.add_argument("--duration-s", type=float, default=10.0)
     parser.add_argument("--no-engine", action="store_true", help="answer with a constant instead of tokenizing and inference")
     parser.add_argument("--functions", type=int, default=0, metavar="N", help="show N functions of the event loop by cProfile")

@@ -20,6 +20,8 @@ from core.errors import DeadlineExceeded, Overloaded
 # answers cannot do that while they are 32 or fewer, since no more than that can be under way; more of them do when all start at
 # once, but that fills one window only. Counted in texts this would not hold: of callers some of whom send 32 at a time, chance
 # alone has 50 texts more arrive than are answered, again and again.
+# Nor is an overload over while a fifth of those who come are refused, however few they seem: a process that does not get the
+# processor reads no more requests than it answers, and would be flooded with those it has not read yet.
 # A window is long enough for 48 arrivals, or a slow engine would never be outrun by 16. Two windows also tell that it is over:
 # in one alone a batch may end that others had been waiting for.
 _WINDOW_S = 0.15
@@ -27,16 +29,18 @@ _LONGEST_WINDOW_S = 1.0
 _WINDOW_REQUESTS = 48
 _OUTRUN_RATIO = 1.1
 _OUTRUN_REQUESTS = 16
+_REFUSED_RATIO = 0.2
 _WINDOWS = 2
 # A request waits for as much work as this many of its own size before a wait counts as long: callers who send much at a time
 # measure in other units than those who send one text.
 _OWN_SIZES = 4.0
 # So many texts may wait while an overload is put to the test; a caller has one under way, so this is the crowd a test can find.
-# The first test comes after forty times what they take the engine, the next after four times that and so on: a true overload
-# spends a hundredth of its first minutes in tests, and less and less later.
+# The first test comes after forty times what they take the engine, the next after three times that and so on: a true overload
+# spends a hundredth of its first minutes in tests, and less and less later. Seldomer ones leave callers who ask again at once
+# refused for most of a minute after an overload is over.
 _TEST_TEXTS = 64
 _FIRST_TEST_AFTER = 40.0
-_TEST_AFTER_FACTOR = 4.0
+_TEST_AFTER_FACTOR = 3.0
 # What each batch leaves of those before it, in the sums of seconds and texts whose ratio is the pace. A mean of each batch's
 # own seconds per text would be that of small batches, and have a crowd refused that one large batch answers.
 _KEPT_RATIO = 0.9
@@ -46,14 +50,14 @@ _KEPT_RATIO = 0.9
 class QueueLimits:
     """What may wait: ``max_texts`` and ``max_wait_s`` in any case, ``overload_wait_s`` while arrivals outrun answers.
 
-    As many as ``batch_texts`` may always wait, however slow the engine: they keep it in full batches, and with fewer a slow
-    engine becomes slower still, so that what has passed for an overload never ends.
+    As many as ``always_texts`` may wait however slow the engine: they keep it in batches, and with fewer a slow engine becomes
+    slower still, so that what has passed for an overload never ends.
     """
 
     max_texts: int
     max_wait_s: float = math.inf
     overload_wait_s: float = math.inf
-    batch_texts: int = 1
+    always_texts: int = 1
 
 
 class Admission:
@@ -66,6 +70,7 @@ class Admission:
         self._window_start = -math.inf
         self._arrived = 0
         self._answered = 0.0
+        self._refused = 0
         self._overloaded = False
         self._against = 0
         self._test_after = _FIRST_TEST_AFTER
@@ -127,9 +132,10 @@ class Admission:
                 queue_max_texts=self._limits.max_texts,
             )
         wait_s = self.wait_s(waiting)
-        if waiting + texts > self._limits.batch_texts and wait_s > max(self._limit_s(now), _OWN_SIZES * self.wait_s(texts)):
+        if waiting + texts > self._limits.always_texts and wait_s > max(self._limit_s(now), _OWN_SIZES * self.wait_s(texts)):
             if self._testing:
                 self._put_off(now)
+            self._refused += 1
             raise Overloaded(
                 f"{waiting} texts wait already, which takes about {wait_s:.2g} s; send the request again later",
                 waiting_texts=waiting,
@@ -160,10 +166,13 @@ class Admission:
         if age_s < _WINDOW_S or (age_s < _LONGEST_WINDOW_S and self._arrived < _WINDOW_REQUESTS):
             return
         outrun = self._arrived > max(_OUTRUN_RATIO * self._answered, self._answered + _OUTRUN_REQUESTS)
+        # What was refused before a pause says nothing of what comes after it.
+        paused = age_s >= _WINDOWS * _LONGEST_WINDOW_S
+        outrun = outrun or (self._overloaded and not paused and self._refused > _REFUSED_RATIO * self._arrived)
         self._against = self._against + 1 if outrun != self._overloaded else 0
-        if self._against >= _WINDOWS or (not outrun and age_s >= _WINDOWS * _LONGEST_WINDOW_S):
+        if self._against >= _WINDOWS or (not outrun and paused):
             self._turn(outrun, now)
-        self._window_start, self._arrived, self._answered = now, 0, 0.0
+        self._window_start, self._arrived, self._answered, self._refused = now, 0, 0.0, 0
 
     def _turn(self, overloaded: bool, now: float) -> None:
         if overloaded:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import re
 from time import monotonic, perf_counter
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import DeadlineExceeded
 from core.metrics import Metrics
+from core.random_ids import random_hex
 from serve.deadline import DEADLINE, requested_timeout_s
 from serve.statuses import answer_error
 from serve.streams import STREAMED_PATHS
@@ -93,7 +93,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send, *, proxied: bool) -> None:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        self._id = given if _SANE_ID.fullmatch(given) else uuid4().hex.encode()
+        self._id = given if _SANE_ID.fullmatch(given) else random_hex(32).encode()
         # What comes the direct way has passed no proxy, whatever else this replica is reached by.
         self._adds_id = "hone.direct" in scope or not proxied or self._id != given
         self._send = send

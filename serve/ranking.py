@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from time import time_ns
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.random_ids import random_hex
 from core.schemas import PredictionRecord, ScoreFunction, now
 from serve.jobs import FloatMatrix, Scored
 from serve.queries import Options, Prediction, Query
@@ -34,7 +34,7 @@ def new_ids(count: int) -> list[str]:
     """Return ``count`` names that no prediction has."""
     # The time comes first, so that the store's index grows at its end.
     moment = f"p_{time_ns() // 1_000_000:012x}"
-    random = os.urandom(10 * count).hex()
+    random = random_hex(20 * count)
     return [moment + random[start : start + 20] for start in range(0, len(random), 20)]
 
 

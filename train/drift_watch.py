@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from core.drift.verdict import GROWTH, Finding, decide
 from core.drift_bodies import DriftAlarm, DriftFinding, DriftState
 from core.errors import HoneError, StoreUnavailable
 from core.metrics import Metrics
-from core.priority import SHORT_WORK_NICENESS, give_way
 from core.registries import registry_of
 from core.schemas import PredictionRecord
 from core.settings import Settings
@@ -65,12 +64,9 @@ class DriftWatcher:
         self._registry = registry_of(settings)
         self._watched: _Watched | None = None
 
-    def run(self, stopping: threading.Event, may_look: Callable[[], bool]) -> None:
-        """Look now and then until ``stopping``, whenever this process ``may_look``; gives way to everything else."""
-        give_way(min(self._settings.learn_nice, SHORT_WORK_NICENESS))
+    def run(self, stopping: threading.Event) -> None:
+        """Look now and then until ``stopping``."""
         while not stopping.wait(LOOK_EVERY_S):
-            if not may_look():
-                continue
             try:
                 self.look()
             except StoreUnavailable as error:

@@ -31,7 +31,7 @@ from core.tracing import Tracing
 from feedback.erasing import finish_erasures
 from feedback.leases import LEARNER
 from feedback.store import Store
-from train.drift_watch import DriftWatcher
+from train.drift_process import DriftProcess
 from train.execute import Executor, Fit, FitJob
 from train.foresight import Situation, foresee
 from train.holding import Limits, Past, expected_s
@@ -63,6 +63,7 @@ class Learner:
         metrics: Metrics,
         expect: Callable[[RunSpeed], None] = lambda _speed: None,
         tell: TellRun = untold,
+        drift: DriftProcess | None = None,
     ) -> None:
         self._tell = tell
         self._store, self._fit, self._expect, self._metrics = store, fit, expect, metrics
@@ -74,7 +75,7 @@ class Learner:
         self._foretold: Outlook | None = None
         self._speed = settings.learn_speed
         self._planner = ReviewPlanner(settings, store)
-        self._drift = DriftWatcher(settings, store, metrics)
+        self._drift = drift
         self._on_drift = settings.learn_on_drift
         self._plan_at = 0.0
         self._started_at = now()
@@ -86,10 +87,6 @@ class Learner:
         """Work until :meth:`stop`; a store that is away is waited for."""
         keeper = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         keeper.start()
-        # Beside the runs, which may take hours: an alarm must not wait for the end of one.
-        watching = (self._stopping, lambda: self._leads)
-        watcher = threading.Thread(target=self._drift.run, args=watching, name="drift", daemon=True)
-        watcher.start()
         try:
             while not self._stopping.wait(_LOOK_EVERY_S):
                 try:
@@ -99,7 +96,8 @@ class Learner:
         finally:
             self._stopping.set()
             keeper.join(timeout=2.0)
-            watcher.join(timeout=2.0)
+            if self._drift is not None:
+                self._drift.close()
             self._give_up_lease()
 
     def stop(self) -> None:
@@ -178,6 +176,9 @@ class Learner:
 
     def _keep_lease(self) -> None:
         while not self._stopping.wait(_RENEW_S):
+            if self._drift is not None:
+                # Beside the runs, which may take hours: an alarm must not wait for the end of one.
+                self._drift.keep(wanted=self._leads)
             if not self._leads:
                 continue
             try:
@@ -218,7 +219,7 @@ def main() -> None:
     metrics, fits = Metrics(), _Fits(settings)
     tracing = Tracing.of(settings, "hone-learner")
     tell = untold if tracing is None else partial(tell_run, tracing)
-    learner = Learner(settings, store, fits, metrics, fits.expect, tell)
+    learner = Learner(settings, store, fits, metrics, fits.expect, tell, DriftProcess(settings))
     try:
         with ProcessMetrics(metrics, "learner", nvml()).kept():
             learner.run()

@@ -41,7 +41,7 @@ class ServingSettings(BaseSettings):
         description="Seconds of waiting, by the engine's pace, that a request is let into; more is refused with 429.",
     )
     overload_wait_s: float = Field(
-        0.025, gt=0, description="Those seconds while arrivals outrun answers, so that overload does not make everybody wait."
+        0.0125, gt=0, description="Those seconds while arrivals outrun answers, so that overload does not make everybody wait."
     )
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up with 504.")
     stream_timeout_s: float = Field(

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from core.priority import LOWEST_NICENESS, give_way
+from core.priority import LOWEST_NICENESS, give_way, put_behind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
 
@@ -65,3 +66,22 @@ def test_a_session_gives_way_where_the_kernel_goes_by_sessions() -> None:
         pytest.skip("this kernel does not share processors out by session")
     assert _reported("give_way_as_session(10)", session=True)[2] == ["10"]
     assert _reported("give_way_as_session(10)")[2] == _reported("pass")[2]
+
+
+def test_a_process_that_was_just_started_gives_way_before_it_has_loaded_anything() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        put_behind(process.pid, LOWEST_NICENESS)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == LOWEST_NICENESS
+        assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
+        group = Path(f"/proc/{process.pid}/autogroup")
+        assert not group.exists() or group.read_text().split()[-1] == str(LOWEST_NICENESS)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_process_that_is_gone_already_is_no_error() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    put_behind(process.pid, LOWEST_NICENESS)

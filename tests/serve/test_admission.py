@@ -131,6 +131,18 @@ def test_an_engine_that_stalls_in_the_middle_of_an_overload_does_not_open_the_ga
     assert sorted(simulation.waits)[round(0.99 * len(simulation.waits))] <= 0.06
 
 
+def test_an_overload_is_not_over_while_many_are_refused_however_few_come() -> None:
+    simulation = Simulation(QueueLimits(4_000, 30.0, 0.1), 1 / 100)
+    open_model(simulation, 300, 10)
+    simulation.waits.clear()
+    # As a process reads them that gets little of the processor: the others wait where nobody counts them.
+    for _ in range(12):
+        open_model(simulation, 135, 1)
+        assert simulation.admission.overloaded
+    late = sorted(simulation.waits)
+    assert late[round(0.95 * len(late))] <= 0.2
+
+
 def test_after_a_pause_a_burst_is_no_overload() -> None:
     simulation = Simulation(QueueLimits(4_000, 2.0, 0.05))
     open_model(simulation, 3_000, 5)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 
 from core.drift.profile import Profile, common_words, read_profile
@@ -23,6 +29,7 @@ from feedback.drift_report import drift_of, why_of
 from feedback.drift_windows import LATE
 from feedback.store import Store
 from tests.bundles import LABELS, write_ngram_bundle
+from train.drift_process import DriftProcess
 from train.drift_watch import DriftWatcher
 from train.execute import FitJob
 from train.learner import Learner
@@ -239,3 +246,85 @@ def test_an_alarm_starts_a_run_once_there_is_something_new_to_learn_from(watched
     assert run.trigger == "drift"
     alarm = store.drift_alarms()[0]
     assert (alarm.state, alarm.run_id) == ("handled", run.run_id)
+
+
+_LONG_S = 60.0
+_OFTEN = "from train import drift_process, drift_watch; drift_watch.LOOK_EVERY_S = 0.05; drift_process.main()"
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _LONG_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _pid_of(process: DriftProcess) -> int:
+    assert process.pid is not None
+    return process.pid
+
+
+@pytest.mark.integration
+def test_windows_are_looked_at_by_a_process_that_gives_way(watched: Settings, store: Store) -> None:
+    _log(store, _answers(2, _ROWS, (0.3, 0.3, 0.4)))
+    process = DriftProcess(watched, [sys.executable, "-c", _OFTEN])
+    process.keep(wanted=True)
+    try:
+        first = _pid_of(process)
+        _until(lambda: bool(drift_of(store, watched, 10).windows))
+        assert os.getsid(first) == first, "Linux may share out processors by session"
+        assert psutil.Process(first).nice() == watched.learn_nice == 19
+        assert os.sched_getscheduler(first) == os.SCHED_IDLE
+        process.keep(wanted=True)
+        assert _pid_of(process) == first
+        process.keep(wanted=False)
+        assert process.pid is None
+        assert not psutil.pid_exists(first)
+    finally:
+        process.close()
+
+
+@pytest.mark.integration
+def test_the_process_ends_with_its_learner(watched: Settings, tmp_path: Path) -> None:
+    learner = f"""
+import os, sys
+from core.settings import Settings
+from train.drift_process import DriftProcess
+process = DriftProcess(Settings(), [sys.executable, "-c", {_OFTEN!r}])
+process.keep(wanted=True)
+print(process.pid, flush=True)
+os._exit(9)
+"""
+    environment = {**os.environ, "HONE_HOME": str(watched.home.root)}
+    done = subprocess.run(
+        [sys.executable, "-c", learner], env=environment, stdout=subprocess.PIPE, check=False, timeout=_LONG_S
+    )
+    _until(lambda: not psutil.pid_exists(int(done.stdout)))
+
+
+def test_a_process_that_died_is_started_again_but_not_at_once(watched: Settings) -> None:
+    dies = [sys.executable, "-c", "raise SystemExit(3)"]
+    patient, eager = DriftProcess(watched, dies), DriftProcess(watched, dies, again_after_s=0.0)
+    after = []
+    for process in (patient, eager):
+        process.keep(wanted=True)
+        first = _pid_of(process)
+        psutil.wait_procs([psutil.Process(first)], timeout=_LONG_S)
+        process.keep(wanted=True)
+        after.append((first, process.pid))
+        process.close()
+    assert after[0][1] is None
+    assert after[1][1] not in (None, after[1][0])
+
+
+def test_where_no_windows_are_wanted_there_is_no_process(watched: Settings) -> None:
+    process = DriftProcess(watched.model_copy(update={"drift_window_rows": 0}))
+    process.keep(wanted=True)
+    assert process.pid is None
+
+
+def test_what_cannot_be_started_keeps_nobody_from_learning(watched: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    process = DriftProcess(watched, ["/no/such/program"])
+    process.keep(wanted=True)
+    assert process.pid is None
+    assert "did not start" in caplog.text

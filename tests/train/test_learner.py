@@ -26,6 +26,7 @@ from feedback.runs import RunEnd
 from feedback.store import Store
 from tests.train.toys import install_champion, write_bundle
 from train import learner as module
+from train.drift_process import DriftProcess
 from train.execute import Fit, FitJob
 from train.learner import LEASE, Learner
 from train.run_traces import tell_run
@@ -188,6 +189,35 @@ def running(quick: None) -> Iterator[Callable[[Learner], threading.Thread]]:
         learner.stop()
         thread.join(_LONG_S)
         assert not thread.is_alive()
+
+
+class _Drift(DriftProcess):
+    """Notes what it is told, and starts nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.wanted: list[bool] = []
+        self.closed = False
+
+    def keep(self, *, wanted: bool) -> None:
+        self.wanted.append(wanted)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_drift_is_watched_by_the_learner_that_leads(school: School, running: Callable[[Learner], threading.Thread]) -> None:
+    first, second = _Drift(school.settings), _Drift(school.settings)
+    learners = [Learner(school.settings, school.store, _fit, Metrics(), drift=drift) for drift in (first, second)]
+    thread = running(learners[0])
+    _until(lambda: True in first.wanted)
+    running(learners[1])
+    _until(lambda: len(second.wanted) > 3)
+    assert True not in second.wanted
+    learners[0].stop()
+    thread.join(_LONG_S)
+    assert first.closed
+    _until(lambda: True in second.wanted)
 
 
 def test_a_running_learner_works_until_it_is_stopped(school: School, running: Callable[[Learner], threading.Thread]) -> None:
