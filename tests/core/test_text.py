@@ -252,6 +252,17 @@ def test_splits_have_their_ratios() -> None:
         assert abs(splits[split] - count * ratio) <= bound, splits
 
 
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=40))
+@example("a  b")
+@example(" a")
+@example("Fish &CHIPS;")
+@example("it's <b>")
+def test_plain_texts_are_cleaned_as_all_others_are(text: str) -> None:
+    # The soft hyphen is taken away again, and has the text go the long way.
+    assert clean(text, _DEFAULT) == clean(f"{text}\u00ad", _DEFAULT)
+    assert normalise(text) == normalise(f"{text}\u00ad")
+
+
 @given(st.text(max_size=20), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_a_larger_test_ratio_only_adds_to_the_test_split(text: str, ratio: float, more: float) -> None:
     key = text_key(text)
