@@ -17,7 +17,7 @@ from train.base import load_base
 
 _ROOMS = ("core", "feedback", "serve", "train", "deploy")
 # A pipe between the learner and a process that it started itself is no file into which somebody could put a pickle.
-_PIPES = {"warm.py", "worker.py"}
+_PIPES = {"warm.py", "worker.py", "drift_process.py"}
 _UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 
