@@ -27,6 +27,7 @@ from core.priority import put_behind
 from core.settings import Settings
 from core.telemetry import configure_logging
 from feedback.store import Store
+from train.children import end
 from train.drift_watch import DriftWatcher
 
 _COMMAND = (sys.executable, "-m", "train.drift_process")
@@ -69,12 +70,8 @@ class DriftProcess:
     def close(self) -> None:
         """End the process, whatever it is at; a window that was not noted down is looked at again."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        if process is not None:
+            end(process)
 
     def _start(self) -> None:
         try:
@@ -88,15 +85,6 @@ class DriftProcess:
         except OSError as error:
             # There is no memory for it, or it is dead already, which the next call finds out.
             log.warning("the process that watches drift did not start", extra={"reason": error.strerror})
-
-
-def watch(settings: Settings, stopping: threading.Event) -> None:
-    """Look at window after window until ``stopping``."""
-    store = Store.of(settings)
-    try:
-        DriftWatcher(settings, store, Metrics()).run(stopping)
-    finally:
-        store.close()
 
 
 def _end_with(told: IO[bytes]) -> None:
@@ -113,7 +101,7 @@ def main() -> None:
     settings: Settings = pickle.load(told)  # noqa: S301 - written by the learner that started this process
     configure_logging(settings.log_level)
     threading.Thread(target=_end_with, args=(told,), name="learner", daemon=True).start()
-    watch(settings, threading.Event())
+    DriftWatcher(settings, Store.of(settings), Metrics()).run()
 
 
 if __name__ == "__main__":

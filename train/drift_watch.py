@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +65,10 @@ class DriftWatcher:
         self._registry = registry_of(settings)
         self._watched: _Watched | None = None
 
-    def run(self, stopping: threading.Event) -> None:
-        """Look now and then until ``stopping``."""
-        while not stopping.wait(LOOK_EVERY_S):
+    def run(self) -> NoReturn:
+        """Look now and then, for as long as the process lives."""
+        while True:
+            time.sleep(LOOK_EVERY_S)
             try:
                 self.look()
             except StoreUnavailable as error:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import HoneError
+from train.children import end
 from train.execute import FitJob
 from train.job import Outcome
 
@@ -56,13 +57,8 @@ class WarmFit:
     def close(self) -> None:
         """End the process, whatever it is at."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process is not None:
+            end(process)
 
     def _ask(self, job: FitJob) -> Outcome | None:
         """Return what the process answers, None when it ends without an answer."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import numpy as np
@@ -315,6 +317,23 @@ def test_a_process_that_died_is_started_again_but_not_at_once(watched: Settings)
         process.close()
     assert after[0][1] is None
     assert after[1][1] not in (None, after[1][0])
+
+
+def test_a_process_that_died_before_it_was_told_anything_is_no_error(
+    watched: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = DriftProcess(watched, [sys.executable, "-c", ""])
+    write = pickle.dump
+
+    def late(settings: Settings, told: IO[bytes]) -> None:
+        psutil.wait_procs([psutil.Process(_pid_of(process))], timeout=_LONG_S)
+        write(settings, told)
+
+    monkeypatch.setattr(pickle, "dump", late)
+    process.keep(wanted=True)
+    assert "did not start" in caplog.text
+    process.keep(wanted=True)
+    assert process.pid is None
 
 
 def test_where_no_windows_are_wanted_there_is_no_process(watched: Settings) -> None:
