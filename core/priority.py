@@ -26,11 +26,7 @@ def give_way(niceness: int, *, alone: bool = False) -> None:
     linux = sys.platform == "linux"
     if not (linux or alone):
         return
-    who = threading.get_native_id() if linux else 0
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, who, max(niceness, os.getpriority(os.PRIO_PROCESS, who)))
-        if sys.platform == "linux" and niceness >= LOWEST_NICENESS:
-            os.sched_setscheduler(who, os.SCHED_IDLE, os.sched_param(0))
+    _put_behind(threading.get_native_id() if linux else 0, niceness)
 
 
 def give_way_as_session(niceness: int) -> None:
@@ -48,11 +44,15 @@ def put_behind(pid: int, niceness: int) -> None:
 
     What a process does itself comes too late: to load what this package needs takes seconds of a processor.
     """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, niceness)
-        if sys.platform == "linux" and niceness >= LOWEST_NICENESS:
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    _put_behind(pid, niceness)
     _put_session_behind(pid, niceness)
+
+
+def _put_behind(who: int, niceness: int) -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, who, max(niceness, os.getpriority(os.PRIO_PROCESS, who)))
+        if sys.platform == "linux" and niceness >= LOWEST_NICENESS:
+            os.sched_setscheduler(who, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _put_session_behind(leader: int, niceness: int) -> None:

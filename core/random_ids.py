@@ -1,8 +1,7 @@
 """Random names without a call of the system for each of them.
 
-``os.urandom`` lets go of Python's lock while it asks the kernel, and whoever waits for the lock takes it: under load the thread
-that answers requests then stands still for as long as another computes. Of the time it had in an overload (1,600 requests/s on
-2 cores) a third went into waiting for the names of requests. So the kernel is asked for many at once.
+``os.urandom`` lets go of Python's lock while it asks the kernel, and whoever waits for the lock takes it: the thread that
+answers requests then stands still while another computes. So the kernel is asked for many at once.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ def assemble(
     slot = ModelSlot()
     store = StoreCalls(Store.of(settings), metrics)
     budget = BatchBudget(settings.batch_max_texts, settings.batch_max_tokens)
-    # Texts of like length go together, so of those that wait in an overload a batch takes a few only, however many they are:
-    # with a quarter of a batch waiting instead of a whole one, as many are answered, in a third of the time.
+    # Texts of like length go together, so of those that wait in an overload a batch takes a few only, however many they are: a
+    # quarter of a batch, instead of a whole one, costs a tenth of the answers and spares a third of the wait (docs/serving.md).
     always = -(-settings.batch_max_texts // 4)
     limits = QueueLimits(settings.queue_max_texts, settings.queue_max_wait_s, settings.overload_wait_s, always)
     lanes = thread_count(settings.engine_threads)
