@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PID_FILE = "haproxy.pid"
+CLOSED_FILE = "closed"
 _ROUTED = "\n    use_backend "
 _MARK = "# Closed by Hone.\n"
 # Asking these twice does no harm, so a replica's death need not reach their callers. Not so a correction without a key.
@@ -102,10 +103,22 @@ def living(folder: Path) -> int | None:
     """Return the process id of the HAProxy that last started on the configuration in ``folder``, if it lives."""
     try:
         pid = int((folder / PID_FILE).read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if str(folder).encode() in command else None
+    return pid if _serves(pid, folder) else None
+
+
+def all_living(folder: Path) -> set[int]:
+    """Return the ids of all processes of the configuration in ``folder``: one, and those before it that are not done."""
+    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _serves(int(entry.name), folder)}
+
+
+def _serves(pid: int, folder: Path) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return f"{folder}/haproxy.cfg".encode() in command.split(b"\0")
 
 
 def with_replicas(config: str, folder: Path) -> str:
@@ -132,6 +145,8 @@ def main(arguments: Sequence[str]) -> None:
     own = list(arguments[3:])
     path = Path(own[own.index("-f") + 1])
     folder = path.parent
+    if (folder / CLOSED_FILE).exists():
+        sys.exit("the service ends, so nothing takes its place before the replicas")
     config = edited(path.read_text(encoding="utf-8"), way, folder)
     config = with_replicas(config, folder)
     write_errors(folder)

@@ -20,7 +20,7 @@ from typing import Literal
 from core.errors import StackError
 from core.settings import Settings
 from deploy.stack import haproxy
-from deploy.stack.haproxy import living
+from deploy.stack.haproxy import all_living, living
 from serve.direct import HOOK, direct_environment
 
 Kind = Literal["haproxy", "proxy"]
@@ -33,6 +33,7 @@ _MAX_CONNECTIONS = 4_096
 # Longer than any request may take, since HAProxy ends itself and what it has in flight after that.
 _SPARE_S = 5.0
 _DRAIN_S = 4.0
+_LOOK_EVERY_S = 0.05
 _RESTART_EVERY_S = 2.0
 _SOCKET = "s"
 _KEEPER = "SERVE_PROXY_ACTOR"
@@ -134,11 +135,9 @@ class Ingress:
         """Take no more requests, and return when those in flight are answered. Safe to call twice."""
         self._restart_at = float("inf")
         for pid_file in self._folder.glob(f"*/{haproxy.PID_FILE}"):
-            pid = living(pid_file.parent)
-            if pid is not None:
-                # Gone in this very moment is as good.
-                with suppress(OSError):
-                    _drain(pid, pid_file.parent / _SOCKET)
+            # Ray may be about to start another, which would listen again.
+            (pid_file.parent / haproxy.CLOSED_FILE).touch()
+            _drain(pid_file.parent, time.monotonic() + _DRAIN_S)
         if self._claim is not None:
             self._claim.close()
             self._claim = None
@@ -157,23 +156,35 @@ def _claim_ports() -> tuple[socket.socket, int]:
     raise StackError(f"no range of ports is free between {_WINDOWS.start} and {_WINDOWS.stop}; HONE_INGRESS=proxy needs none")
 
 
-def _drain(pid: int, admin: Path) -> None:
+def _drain(folder: Path, deadline: float) -> None:
     """Have HAProxy listen no more and close each connection with its next answer; return when no request is in flight.
 
-    It does not end by itself as long as a caller keeps an idle connection.
+    The one that listens does not end by itself as long as a caller keeps an idle connection, so it is asked what it has in
+    flight. Those it took over from can be asked no more; they have ended, or have until ``deadline``.
     """
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.settimeout(_DRAIN_S)
-        channel.connect(str(admin))
-        # Kept open, since HAProxy takes no other command from here on.
-        _command(channel, "prompt")
-        os.kill(pid, signal.SIGUSR1)
-        deadline = time.monotonic() + _DRAIN_S
-        while time.monotonic() < deadline:
-            streams = [line for line in _command(channel, "show sess").splitlines() if line.startswith("0x")]
-            if all("proto=unix_stream" in line for line in streams):
-                return
-            time.sleep(0.05)
+    while (pid := living(folder)) is not None and time.monotonic() < deadline:
+        # Gone in this very moment is as good.
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(_DRAIN_S)
+            channel.connect(str(folder / _SOCKET))
+            # Kept open, since HAProxy takes no other command from here on.
+            _command(channel, "prompt")
+            # One that has only just begun leaves the socket to the one before it, until it has taken that one's place.
+            if f"\nPid: {pid}\n" in _command(channel, "show info"):
+                os.kill(pid, signal.SIGUSR1)
+                _wait_until_idle(channel, deadline)
+                break
+        time.sleep(_LOOK_EVERY_S)
+    while all_living(folder) - {pid} and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _wait_until_idle(channel: socket.socket, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        streams = [line for line in _command(channel, "show sess").splitlines() if line.startswith("0x")]
+        if all("proto=unix_stream" in line for line in streams):
+            return
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _command(channel: socket.socket, command: str) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from core import errors
 from core.errors import StackError
 from core.settings import Settings
 from deploy.stack import ingress
-from deploy.stack.haproxy import REPEATABLE_PATHS, Way, edited, living, main, with_replicas, write_errors
+from deploy.stack.haproxy import REPEATABLE_PATHS, Way, all_living, edited, living, main, with_replicas, write_errors
 from deploy.stack.ingress import LOOPBACK, Ingress, choose, haproxy_program
 from serve.direct import in_force, ingress_in_use
 from serve.routes_predict import PATH as PREDICT_PATH
@@ -289,9 +289,8 @@ def test_draining_waits_for_requests_and_not_for_idle_callers(folder: Path) -> N
         with socket.create_connection((LOOPBACK, way.port), timeout=20) as slow:
             slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
             time.sleep(0.2)
-            pid = living(folder)
-            assert pid is not None
-            drain = threading.Thread(target=ingress._drain, args=(pid, folder / "s"))
+            _until(lambda: living(folder) is not None)
+            drain = threading.Thread(target=ingress._drain, args=(folder, time.monotonic() + 20))
             drain.start()
             _until(lambda: not _listens(way.port))
             assert drain.is_alive()
@@ -299,6 +298,45 @@ def test_draining_waits_for_requests_and_not_for_idle_callers(folder: Path) -> N
             assert slow.recv(65_536).startswith(b"HTTP/1.1 200 ")
             drain.join(1.0)
             assert not drain.is_alive()
+
+
+@needs_haproxy
+@pytest.mark.integration
+def test_draining_waits_for_requests_that_one_before_it_has(settings: Settings, folder: Path) -> None:
+    replica = Replica(dies=False)
+    body = b'{"text": "so positive"}'
+    inside = folder / "node"
+    inside.mkdir()
+    ended = Ingress(settings, folder)
+    with ExitStack() as parts:
+        way = parts.enter_context(front(inside, [replica]))
+        slow = parts.enter_context(socket.create_connection((LOOPBACK, way.port), timeout=20))
+        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        time.sleep(0.2)
+        first = living(inside)
+        command = [str(inside / "haproxy"), "-db", "-f", str(inside / "haproxy.cfg"), "-dR"]
+        second = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        parts.callback(second.wait)
+        parts.callback(second.kill)
+        # It is asked to end while the second has only just begun.
+        _until(lambda: living(inside) == second.pid)
+        drain = threading.Thread(target=ended.close)
+        drain.start()
+        _until(lambda: not _listens(way.port))
+        assert first in all_living(inside)
+        assert drain.is_alive()
+        third = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        assert (third.returncode, third.stderr.strip()) == (
+            1,
+            "the service ends, so nothing takes its place before the replicas",
+        )
+        slow.sendall(body)
+        assert slow.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        drain.join(3.0)
+        assert not drain.is_alive()
+    for file in inside.iterdir():
+        file.unlink()
+    inside.rmdir()
 
 
 @needs_haproxy

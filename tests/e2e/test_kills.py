@@ -1,6 +1,6 @@
 """What callers notice when a process of a running stack is killed, and when the stack is asked to end: as little as can be.
 
-One stack with two replicas serves all tests, in the order in which they stand; the last one ends it.
+One stack with two replicas serves all tests of kills; the one of an orderly end has its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import psutil
@@ -89,7 +90,12 @@ class Client(threading.Thread):
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    home = tmp_path_factory.mktemp("kills") / "home"
+    with _deployed(tmp_path_factory.mktemp("kills") / "home") as made:
+        yield made
+
+
+@contextmanager
+def _deployed(home: Path) -> Iterator[Deployment]:
     settings = Settings(HONE_HOME=home)
     settings.home.prepare()
     registry = Registry(settings.home.registry)
@@ -195,7 +201,12 @@ def _kept_by_ray(deployment: Deployment) -> bool:
     return any(psutil.Process(pid).ppid() in managers for pid in deployment.pids("haproxy"))
 
 
-def test_at_an_orderly_end_what_is_in_flight_is_answered(deployment: Deployment) -> None:
+def test_at_an_orderly_end_what_is_in_flight_is_answered(tmp_path: Path) -> None:
+    with _deployed(tmp_path / "home") as deployment:
+        _end_with_requests_in_flight(deployment)
+
+
+def _end_with_requests_in_flight(deployment: Deployment) -> None:
     body = b'{"text": "so positive"}'
     head = (
         f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
