@@ -21,6 +21,8 @@ from core.gate_statistics import (
 
 # From how many rows on the gate asks how likely the right labels are: a bound that holds for any gains is wide for a few.
 _SCORED_ROWS = 30
+# How many answers that turn right pay for one that turns wrong, however many those are.
+_WORTH_FLIPS = 2
 
 
 def holdout_rows(rows: int, limits: GateLimits) -> Rule:
@@ -144,12 +146,19 @@ def slice_floor(holdout: Answers, slices: Mapping[str, IntVector], limits: GateL
 
 
 def negative_flips(holdout: Answers, limits: GateLimits) -> Rule:
-    """Ask how many answers people could rely on turn wrong (Yan et al. 2021, arXiv 2011.09161)."""
+    """Ask how many answers people could rely on turn wrong (Yan et al. 2021, arXiv 2011.09161).
+
+    Half as many as turn right are not too many, unless none may: who is wrong about a fifth of all rows cannot become much
+    better otherwise.
+    """
     rows = len(holdout.truth)
-    _, worse = holdout.flips
+    better, worse = holdout.flips
     ratio = worse / rows if rows else 0.0
-    why = f"{worse} of {rows} rows that were right turn wrong"
-    return _at_most("negative_flips", ratio, limits.max_negative_flip_ratio, why)
+    limit = limits.max_negative_flip_ratio
+    if limit and rows:
+        limit = max(limit, better / (_WORTH_FLIPS * rows))
+    why = f"{worse} of {rows} rows that were right turn wrong, and {better} that were wrong turn right"
+    return _at_most("negative_flips", ratio, limit, why)
 
 
 def make(found: Make, limits: GateLimits) -> Iterator[Rule]:

@@ -66,6 +66,8 @@ def gather(at: Circumstances, head: Path) -> Evidence:
         new_labels=len(new_labels),
         new_examples=max(0, corrected - seen),
         drift=at.drift,
+        # With n-grams alone nothing is known of how the encoder does, but that the fit did without.
+        untrained=encoder.lineage.speed == "head" and manifest.features != "ngrams",
         fulls_in_vain=_in_vain(fulls),
         recovered_ratio=_recovered(fulls),
         expected_full_s=_full_s(fulls, manifest.lineage.rows.get("train", 0)),

@@ -250,8 +250,8 @@ class Executor:
             budget_left_s=None if by_hand else limits.budget_left_s(past, moment),
         )
         evidence = gather(at, head)
-        gap = max(0.0, evidence.recent.least_error_ratio() - evidence.usual_error_ratio)
-        facts = {"recent_rows": float(evidence.recent.rows), "recent_wrong": float(evidence.recent.wrong), "gap": gap}
+        recent = evidence.recent
+        facts = {"recent_rows": float(recent.rows), "recent_wrong": float(recent.wrong), "gap": evidence.gap()}
         self._store.update_run(run.run_id, metrics={name: round(value, 5) for name, value in facts.items()})
         return choose_speed(evidence)
 

@@ -222,6 +222,8 @@ def test_what_any_other_model_would_put_right_is_no_wish_fulfilled() -> None:
             lambda: _decide(_join(answers(89, 0, 11, label=1), answers(900, 20))),
         ),
         ("negative_flips", lambda: _decide(answers(900, 50, 50)), lambda: _decide(answers(899, 50, 51))),
+        # Beyond that, two that turn right pay for one that turns wrong.
+        ("negative_flips", lambda: _decide(answers(760, 160, 80)), lambda: _decide(answers(761, 159, 80))),
         # One-sided exact: 5 to 0 is 1/32, 6 to 0 is 1/64; half of alpha 0.05, for the first look, lies between.
         ("holdout_gain", lambda: _decide(answers(1000, 6)), lambda: _decide(answers(1000, 5))),
         # The second look may use a sixth: 7 to 0, 1/128, passes and 6 to 0 does not.
@@ -283,7 +285,7 @@ def test_rules_say_their_value_limit_and_reason() -> None:
         "recent_loss": ("required", 0.0, "of 95 recent predictions that chance drew it puts 12 right and 3 wrong"),
         "class_floor": ("required", 0.10, "no class loses significantly"),
         "slice_floor": ("required", 0.10, "the holdout has no slices to look at"),
-        "negative_flips": ("required", 0.05, "20 of 1000 rows that were right turn wrong"),
+        "negative_flips": ("required", 0.05, "20 of 1000 rows that were right turn wrong, and 40 that were wrong turn right"),
         "holdout_gain": (
             "evidence",
             level,
@@ -490,7 +492,7 @@ def test_decisions_of_earlier_releases_are_read() -> None:
         (GateLimits(alpha=1e-4), "holdout_gain"),
         (GateLimits(max_loss_ratio=-0.5), "holdout_loss"),
         (GateLimits(max_class_loss_ratio=0.05), "class_floor"),
-        (GateLimits(max_negative_flip_ratio=0.001), "negative_flips"),
+        (GateLimits(max_negative_flip_ratio=0.0), "negative_flips"),
         (GateLimits(min_parity_ratio=1.0), "parity"),
     ],
 )

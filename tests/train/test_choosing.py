@@ -62,6 +62,30 @@ def test_many_new_labels_of_which_nothing_is_known_call_for_the_encoder() -> Non
     assert choose_speed(replace(evidence, new_labels=2)).speed == "head"
 
 
+def test_an_encoder_that_was_never_trained_is_tried_where_enough_is_wrong() -> None:
+    evidence = Evidence(0.2, recent=Labelled(300, 60), labels=2, new_examples=60, untrained=True)
+    choice = choose_speed(evidence)
+    assert choice.speed == "full"
+    assert choice.why == "full: 20.0% of held-out texts are wrong, and the encoder was never trained on these labels"
+    assert choose_speed(replace(evidence, untrained=False)).speed == "head"
+    assert choose_speed(replace(evidence, usual_error_ratio=0.03, recent=Labelled(300, 9))).speed == "head"
+    assert choose_speed(replace(evidence, new_examples=49)).speed == "head"
+    assert choose_speed(replace(evidence, expected_full_s=3_600.0)).speed == "head", "hours are for who asks for them"
+
+
+def test_an_encoder_tried_in_vain_is_left_alone_for_long() -> None:
+    # 26 labels a round where nothing changes: the second trial comes eight rounds later, the third not within thirty.
+    fulls = seen = 0
+    for labelled in range(26, 30 * 26 + 1, 26):
+        closed = _closed(fulls)
+        evidence = Evidence(
+            0.2, labels=2, new_examples=labelled - seen, untrained=True, fulls_in_vain=fulls, recovered_ratio=closed
+        )
+        if choose_speed(evidence).speed == "full":
+            fulls, seen = fulls + 1, labelled
+    assert fulls == 2
+
+
 @pytest.mark.parametrize(("left_s", "speed"), [(None, "full"), (100.0, "full"), (99.0, "head"), (0.0, "head")])
 def test_what_the_day_cannot_afford_is_left(left_s: float | None, speed: str) -> None:
     assert choose_speed(replace(_GAP, expected_full_s=100.0, budget_left_s=left_s)).speed == speed
@@ -81,6 +105,7 @@ def _evidence(draw: st.DrawFn) -> Evidence:
         new_labels=draw(st.integers(0, 2)),
         new_examples=draw(_COUNTS),
         drift=draw(st.booleans()),
+        untrained=draw(st.booleans()),
         fulls_in_vain=draw(st.integers(0, 40)),
         recovered_ratio=draw(st.none() | st.floats(0, 1)),
         expected_full_s=draw(st.floats(0, 1e6)),
