@@ -20,8 +20,6 @@ from load_tests.scenario import Scenario, growth
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-_PREDICTIONS = (("one", "POST"), ("many", "POST"))
-
 
 @dataclass
 class Outcome:
@@ -41,16 +39,19 @@ class Outcome:
     def figures(self, stats: Any) -> dict[str, float | None]:
         """Return every figure that a limit may be on, by Locust's ``stats``. What cannot be told is None: not kept."""
         sent, failed = stats.total.num_requests, stats.total.num_failures + len(self.trouble)
-        slowest = [
-            stats.get(*entry).get_response_time_percentile(0.95) for entry in _PREDICTIONS if stats.get(*entry).num_requests
-        ]
         return {
             "failed_ratio": failed / sent if sent else None,
             "torn_answers": float(self.torn),
-            "p95_ms": float(max(slowest)) if slowest else None,
+            "p95_ms": _p95_ms(stats, "one"),
+            "batch_p95_ms": _p95_ms(stats, "many"),
             "memory_growth_ratio": growth(self.samples, "memory_bytes"),
             "open_files_growth_ratio": growth(self.samples, "open_files"),
         }
+
+
+def _p95_ms(stats: Any, name: str) -> float | None:
+    found = stats.get(name, "POST")
+    return float(found.get_response_time_percentile(0.95)) if found.num_requests else None
 
 
 def write_report(name: str, scenario: Scenario, outcome: Outcome, verdicts: Sequence[Verdict], folder: Path | None) -> None:

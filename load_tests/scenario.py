@@ -15,7 +15,8 @@ FILE = Path(__file__).parent / "scenarios.toml"
 MEANINGS = {
     "failed_ratio": "share of requests that failed",
     "torn_answers": "answers of a version that was not there, or of two versions",
-    "p95_ms": "95th percentile of accepted predictions, ms",
+    "p95_ms": "95th percentile of accepted predictions of one text, ms",
+    "batch_p95_ms": "95th percentile of accepted predictions of 32 texts, ms",
     "memory_growth_ratio": "growth of the processes' memory after the first quarter",
     "open_files_growth_ratio": "growth of open files after the first quarter",
 }

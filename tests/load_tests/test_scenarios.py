@@ -85,6 +85,7 @@ def test_a_scenario_runs_and_leaves_its_report(name: str, settings: Settings, tm
     assert told["trouble"] == []
     assert values["failed_ratio"] == 0
     assert values["p95_ms"] > 0
+    assert values["batch_p95_ms"] > 0
     # How fast this machine is just now is nobody's business here; that the exit code tells is.
     assert code == (0 if all(item["kept"] for item in told["verdicts"]) else 1)
     page = (tmp_path / name / "index.html").read_text(encoding="utf-8")
