@@ -37,6 +37,12 @@ _TURN_CHARS = 20_000
 
 _ENGINE_NICENESS = 5
 
+# A call of the engine costs about as much as 35 tokens besides its own, so on a processor more than this gains nothing, and
+# whoever comes next has to wait for it. A GPU takes what it is given.
+_CALL_TOKENS = 1_024
+# Free lanes share what waits, but not fewer texts than this: calls are not free.
+_LEAST_SHARE = 8
+
 _logger = logging.getLogger("hone.serve")
 
 
@@ -235,7 +241,7 @@ class Batcher:
                 return
             self._waiting += len(texts) - 1
             for text in texts:
-                self._line.add(text)
+                self._line.add(text, beside=len(job.texts) - 1)
 
     def _run(self) -> None:
         # What is not read cannot be refused in time: with a lane on every core and twice the requests that can be answered, the
@@ -284,8 +290,7 @@ class Batcher:
     def _next_pieces(self) -> list[Piece]:
         """Return the next batch, without what nobody waits for or could not be in time; none while all lanes are taken."""
         while (engine := cast("Engine | None", self._line.next_model())) is not None and self._running < engine.lanes:
-            most = self._budget.max_texts if engine.batch_texts is None else min(self._budget.max_texts, engine.batch_texts)
-            taken = self._line.take(BatchBudget(most, self._budget.max_tokens))
+            taken = self._line.take(self._share(engine))
             self._waiting -= len(taken)
             # Its own lane is as much slower than all of them as there are others at work.
             ready = monotonic() + self._admission.wait_s(len(taken)) * (self._running + 1)
@@ -300,6 +305,14 @@ class Batcher:
             if pieces:
                 return pieces
         return []
+
+    def _share(self, engine: Engine) -> BatchBudget:
+        """Return what a lane of ``engine`` takes now, leaving some to others that are free."""
+        texts, tokens = self._budget.max_texts, self._budget.max_tokens
+        if engine.batch_texts is not None:
+            texts, tokens = min(texts, engine.batch_texts), min(tokens, _CALL_TOKENS)
+        fair = math.ceil(len(self._line) / (engine.lanes - self._running))
+        return BatchBudget(min(texts, max(fair, _LEAST_SHARE)), tokens)
 
     def _measure(self, pieces: Sequence[Piece], elapsed: float) -> None:
         lengths = [len(piece.prepared.ids) for piece in pieces]

@@ -1,13 +1,15 @@
 """Texts that wait for the engine, and the choice of those that go together.
 
-The oldest text is in every batch, so none starves; its companions are those of like length, so little is spent on padding.
+The text whose turn it is is in every batch, so none starves; its companions are of like length, so little is spent on padding.
+Turns are in order of arrival, but that a text which came alone does not wait for all of a request of many that came a little
+before: it goes between them. As many may pass each of them as others came with it, so those take twice the time at most.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 Content = TypeVar("Content")
@@ -41,19 +43,22 @@ _Entry = tuple[int, int, WaitingText[Content]]
 
 
 class WaitingTexts(Generic[Content]):
-    """Texts in order of arrival and, per model, of length. Not for several threads."""
+    """Texts by whose turn it is and, per model, by length. Not for several threads."""
 
     def __init__(self) -> None:
-        self._arrivals: OrderedDict[WaitingText[Content], int] = OrderedDict()
+        self._arrivals: dict[WaitingText[Content], int] = {}
+        # The first to go on top; what was taken or removed since stays in it until then.
+        self._turns: list[_Entry[Content]] = []
         self._lines: dict[object, list[_Entry[Content]]] = {}
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._arrivals)
 
-    def add(self, text: WaitingText[Content]) -> None:
-        """Put ``text`` at the end."""
+    def add(self, text: WaitingText[Content], beside: int = 0) -> None:
+        """Put ``text`` at the end, or ``beside`` places behind it: as many others come with it in its request."""
         self._arrivals[text] = self._next
+        heappush(self._turns, (self._next + beside, self._next, text))
         insort(self._lines.setdefault(text.model, []), (text.tokens, self._next, text))
         self._next += 1
 
@@ -68,21 +73,27 @@ class WaitingTexts(Generic[Content]):
 
     def next_model(self) -> object:
         """Return who shall answer the next batch, None when nothing waits."""
-        return next(iter(self._arrivals)).model if self._arrivals else None
+        first = self._first()
+        return None if first is None else first.model
+
+    def _first(self) -> WaitingText[Content] | None:
+        while self._turns and self._turns[0][2] not in self._arrivals:
+            heappop(self._turns)
+        return self._turns[0][2] if self._turns else None
 
     def take(self, budget: BatchBudget) -> list[WaitingText[Content]]:
         """Return the next batch, shortest text first, all of one model; empty when nothing waits.
 
-        It holds the oldest text, and costs ``budget`` at most unless that one text alone costs more.
+        It holds the text whose turn it is, and costs ``budget`` at most unless that one text alone costs more.
         """
-        if not self._arrivals:
+        first = self._first()
+        if first is None:
             return []
-        oldest, arrival = next(iter(self._arrivals.items()))
-        line = self._lines[oldest.model]
-        low, high = _window(line, bisect_left(line, (oldest.tokens, arrival)), budget)
+        line = self._lines[first.model]
+        low, high = _window(line, bisect_left(line, (first.tokens, self._arrivals[first])), budget)
         batch = [text for _, _, text in line[low:high]]
         del line[low:high]
-        self._forget_if_empty(oldest.model)
+        self._forget_if_empty(first.model)
         for text in batch:
             del self._arrivals[text]
         return batch

@@ -228,6 +228,31 @@ async def test_a_request_of_many_texts_is_shared_out_among_the_lanes(metrics: Me
     await batcher.close()
 
 
+async def test_free_lanes_share_what_waits_and_long_texts_go_a_few_at_a_time(metrics: Metrics) -> None:
+    batcher = Batcher(BatchBudget(32, 4096), Admission(QueueLimits(QUEUE_MAX_TEXTS)), metrics, lanes=2)
+    batcher.start()
+    engine = FakeEngine(lanes=2, batch_texts=32)
+
+    async def first_of(texts: int, tokens: int) -> list[int]:
+        """Return of how many texts the batches are that both lanes begin with."""
+        await until(lambda: batcher._idle == 2)
+        engine.batches.clear()
+        engine.free.clear()
+        asked = asyncio.create_task(batcher.score(engine, [words(tokens)] * texts))
+        await until(partial(_has_batches, engine, 2))
+        engine.free.set()
+        await asked
+        return [len(batch) for batch in engine.batches[:2]]
+
+    assert await first_of(20, 5) == [10, 10]
+    # A thousand tokens a call on a processor, so that whoever comes next need not wait for all of them.
+    assert await first_of(32, 100) == [10, 10]
+    # Where batches were not measured the engine is a GPU's, and takes what the budget allows.
+    engine.batch_texts = None
+    assert await first_of(32, 100) == [16, 16]
+    await batcher.close()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=40), min_size=1, max_size=12), st.integers(1, 4))
 def test_lanes_answer_every_text_once_and_in_order(requests: list[list[int]], lanes: int) -> None:

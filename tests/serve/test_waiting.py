@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.waiting import PADDING_RATIO, PADDING_TOKENS, BatchBudget, WaitingText, WaitingTexts
+
+Content = TypeVar("Content")
 
 lengths = st.lists(st.integers(0, 300), max_size=60)
 budgets = st.builds(BatchBudget, st.integers(1, 16), st.integers(16, 1024))
@@ -18,7 +22,7 @@ def _line(tokens: list[int], models: list[str] | None = None) -> WaitingTexts[in
     return line
 
 
-def _drain(line: WaitingTexts[int], budget: BatchBudget) -> list[list[WaitingText[int]]]:
+def _drain(line: WaitingTexts[Content], budget: BatchBudget) -> list[list[WaitingText[Content]]]:
     batches = []
     while batch := line.take(budget):
         batches.append(batch)
@@ -45,12 +49,36 @@ def test_the_oldest_text_is_in_every_batch(tokens: list[int], budget: BatchBudge
         left = [place for place in left if place not in {text.content for text in batch}]
 
 
+def test_texts_that_came_alone_go_between_those_of_a_request_of_many() -> None:
+    line: WaitingTexts[str] = WaitingTexts()
+    for place in range(6):
+        line.add(WaitingText("m", 100, f"many {place}"), beside=5)
+    for place in range(6):
+        line.add(WaitingText("m", 10, f"one {place}"))
+    one_by_one = [batch[0].content for batch in _drain(line, BatchBudget(1, 1024))]
+    ahead, behind = zip(*(one_by_one[place : place + 2] for place in range(1, 11, 2)), strict=True)
+    assert one_by_one[0] == "many 0"
+    assert list(ahead) == [f"many {place}" for place in range(1, 6)]
+    assert list(behind) == [f"one {place}" for place in range(5)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 5)), max_size=60))
+def test_nobody_is_passed_by_more_than_come_with_it(texts: list[tuple[int, int]]) -> None:
+    line: WaitingTexts[int] = WaitingTexts()
+    for place, (length, beside) in enumerate(texts):
+        line.add(WaitingText("m", length, place), beside=beside)
+    order = [batch[0].content for batch in _drain(line, BatchBudget(1, 1024))]
+    for turn, place in enumerate(order):
+        assert sum(later > place for later in order[:turn]) <= texts[place][1]
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from("ab")), max_size=40), budgets)
 def test_a_batch_holds_texts_of_one_model(texts: list[tuple[int, str]], budget: BatchBudget) -> None:
     line = _line([length for length, _ in texts], [model for _, model in texts])
     for batch in _drain(line, budget):
         assert len({text.model for text in batch}) == 1
     assert not line._lines, "a line that is empty must not keep its model alive"
+    assert not line._turns
 
 
 @given(lengths, st.sets(st.integers(0, 59)))
