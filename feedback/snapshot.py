@@ -1,6 +1,7 @@
 """The exact set of examples a run sees: base data and the last word on each corrected text, hashed.
 
-A text stays for ever in the split it first appeared in. What is held out is never trained on, whoever sends it again.
+A text stays for ever in the split it first appeared in. A base row that is held out is never trained on, whoever sends it
+again; what people said of other texts of that split is kept from the encoder (:meth:`Snapshot.learned`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from core.errors import DataError
 from core.labels import LabelSet
+from core.schemas import FitSpeed
 from core.text import Split, split_of
 from feedback.corrections import TrainingCorrection
 from feedback.dataset import BaseDataset
@@ -37,19 +39,23 @@ class SnapshotCounts:
 class Snapshot:
     """Examples in file order with the hash that names them.
 
-    ``learned_from`` are the sequence numbers of the corrections that training sees; it and ``counts`` describe the building and
-    are not part of the file.
+    ``learned_from`` are the sequence numbers of the corrections that every training sees, ``held_back`` those of texts in the
+    test split, which a head alone learns. Both and ``counts`` describe the building and are not part of the file.
     """
 
     examples: tuple[Example, ...]
     hash: str
     counts: SnapshotCounts = SnapshotCounts()
     learned_from: tuple[int, ...] = ()
+    held_back: tuple[int, ...] = ()
 
-    @property
-    def training(self) -> tuple[Example, ...]:
-        """All that training may see: the train split, and the validation split to choose by."""
-        return tuple(example for example in self.examples if example.split != "test")
+    def learned(self, speed: FitSpeed) -> tuple[Example, ...]:
+        """Return all that a fit at ``speed`` learns from, or chooses by.
+
+        Base rows of the test split nobody ever learns. What people said of other texts in it is kept from the encoder, so that
+        it can tell what training that is worth. A head is asked by cross-fitting instead, so it learns them.
+        """
+        return tuple(example for example in self.examples if example.split != "test" or is_for_heads(example, speed))
 
     def of_split(self, split: Split) -> tuple[Example, ...]:
         """Return the examples of one split; those of ``test`` are for the evaluation alone."""
@@ -69,6 +75,11 @@ class Snapshot:
         return cls(load_examples(folder, name), name)
 
 
+def is_for_heads(example: Example, speed: FitSpeed) -> bool:
+    """Return whether ``example`` is held back from the encoder alone, and the fit is of a head."""
+    return speed == "head" and example.split == "test" and example.origin != "base"
+
+
 def build_snapshot(
     base: Iterable[Example], corrections: Sequence[TrainingCorrection], labels: LabelSet, correction_weight: float
 ) -> Snapshot:
@@ -85,18 +96,19 @@ def build_snapshot(
     rows, dropped = _without_leaks(base)
     tally = dict.fromkeys(("added", "relabelled", "agreeing", "conflicts_with_holdout", "unknown_labels"), 0)
     learned_from: list[int] = []
+    held_back: list[int] = []
     for correction in _last_words(corrections):
         outcome, merged = _merge(rows.get(correction.text_key), correction, labels, correction_weight)
         tally[outcome] += 1
         if merged is not None:
             rows[correction.text_key] = [merged]
-            if merged.split != "test":
-                learned_from.extend(correction.supported_by or (correction.sequence,))
+            heard = held_back if merged.split == "test" else learned_from
+            heard.extend(correction.supported_by or (correction.sequence,))
     examples = in_order(example for group in rows.values() for example in group)
     if not any(example.split == "train" for example in examples):
         raise DataError("no example is left to train on: all are held out", rows=len(examples))
     counts = SnapshotCounts(**tally, base_rows_dropped=dropped)
-    return Snapshot(examples, hash_of(examples), counts, tuple(sorted(learned_from)))
+    return Snapshot(examples, hash_of(examples), counts, tuple(sorted(learned_from)), tuple(sorted(held_back)))
 
 
 def _merge(

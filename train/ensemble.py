@@ -26,6 +26,7 @@ from feedback.snapshot import Snapshot
 from train.full import FullFitter
 from train.head import FeatureRows, FloatMatrix, IntVector
 from train.judging import judge_candidate
+from train.looks import holdout_of
 from train.progress import Clock, Report, Stages, silent
 from train.request import STAGES, Ensemble, FinetuneSettings, FitRequest, How, Parent, Workplace
 from train.rows import Rows
@@ -248,12 +249,15 @@ def _labels(manifests: dict[str, Manifest]) -> LabelSet:
 
 def _check_unlearned(manifests: dict[str, Manifest], snapshot: Snapshot, settings: Settings) -> None:
     """Raise ``DataError`` where a member has learned rows by which the ensemble is chosen or judged."""
-    held = {split: {example.text_key for example in snapshot.of_split(split)} for split in ("validation", "test")}
+    held = {
+        "validation": {example.text_key for example in snapshot.of_split("validation")},
+        "test": {example.text_key for example in holdout_of(snapshot)},
+    }
     for version, manifest in manifests.items():
         seen = snapshot
         if manifest.lineage.snapshot != snapshot.hash:
             seen = Snapshot.load(settings.home.snapshots, manifest.lineage.snapshot)
-        learned = {example.text_key for example in seen.of_split("train")}
+        learned = {row.text_key for row in seen.learned(manifest.lineage.speed) if row.split != "validation"}
         # Its head was refitted on validation rows too: those may choose, since no encoder has seen them, but not judge.
         judging = held["test"] & (learned | {example.text_key for example in seen.of_split("validation")})
         count = len(judging | (held["validation"] & learned))

@@ -15,7 +15,6 @@ from feedback.snapshot import Example, Snapshot
 from train.candidates import WORTH_RATIO
 from train.choosing import ChoiceLimits, Evidence, Labelled
 from train.crossfit import OutOfFold
-from train.judging import scores_of
 
 # Fine-tuned on 2 cores (docs/results.md: 10,003 rows, 3 epochs, 14 minutes); what a run here took replaces it.
 _FULL_S_PER_ROW = 0.084
@@ -41,8 +40,8 @@ class Circumstances:
 def gather(at: Circumstances, head: Path) -> Evidence:
     """Return what is known of the head in the folder ``head``.
 
-    A text that people labelled tells of the head where it was held out, or where the fit says what it would have answered had
-    it not learned from it (see :mod:`train.crossfit`). Of traffic in general those tell that chance chose. Where nothing was
+    A text that people labelled tells of the head where the fit says what it would have answered had it not learned from it (see
+    :mod:`train.crossfit`). Of traffic in general those tell that chance chose. Where nothing was
     audited, held-out texts have to do; but where people only ever corrected, and never confirmed, such texts are all mistakes
     and tell nothing, so they are left out.
     """
@@ -51,8 +50,8 @@ def gather(at: Circumstances, head: Path) -> Evidence:
     new_labels = set(manifest.labels) - set(encoder.labels)
     out_of_fold = OutOfFold.load(at.settings.home.cache, head)
     said = [example for example in at.snapshot.examples if example.origin != "base"]
-    known = [example for example in said if example.split == "test" or example.text_key in out_of_fold]
-    wrong = dict(zip(known, _wrong(head, manifest, known, out_of_fold, at.settings), strict=True))
+    known = [example for example in said if example.text_key in out_of_fold]
+    wrong = {example: out_of_fold.answer(example.text_key) != example.label for example in known}
     of_new = [example for example in known if example.label in new_labels]
     recent = _of_traffic(known, at)
     fulls = [run for run in at.runs if "full_s" in run.metrics]
@@ -94,19 +93,6 @@ def _of_traffic(known: Sequence[Example], at: Circumstances) -> list[Example]:
         return drawn
     confirmed = any(example.origin == "confirmation" for example in at.snapshot.examples)
     return [example for example in known if confirmed and example.split == "test"]
-
-
-def _wrong(
-    folder: Path, manifest: Manifest, examples: Sequence[Example], out_of_fold: OutOfFold, settings: Settings
-) -> list[bool]:
-    if not examples:
-        return []
-    best = scores_of(folder, [example.text for example in examples], settings.home.cache).argmax(axis=1)
-    answers = [manifest.labels[int(place)] for place in best]
-    return [
-        (answer if example.split == "test" else out_of_fold.answer(example.text_key)) != example.label
-        for answer, example in zip(answers, examples, strict=True)
-    ]
 
 
 def _in_vain(fulls: Sequence[RunAnswer]) -> int:

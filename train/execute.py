@@ -117,7 +117,10 @@ class Executor:
         fresh = fresh_examples(snapshot, self._registry, champion, self._settings, book)
         # No part of the record: it is for the gate, and changes nothing of what comes out.
         earlier = earlier_examples(snapshot, fresh, self._store.audited_keys())
-        request = replace(record.request, cross_fit=tuple(example.text_key for example in (*fresh, *earlier)))
+        # Of what people said, a head has learned the rows of the test split as well.
+        said = [example for example in snapshot.of_split("test") if example.origin != "base"]
+        asked = dict.fromkeys(example.text_key for example in (*fresh, *earlier, *said))
+        request = replace(record.request, cross_fit=tuple(asked))
         job = FitJob(run.run_id, self._settings, request, snapshot.hash, record.dataset, place, parent)
 
         def choose(head: Path) -> Choice:
@@ -128,7 +131,8 @@ class Executor:
         # What another run came to is not decided again.
         speed = record.request.speed if run.resumes or run.repeats else run.speed
         candidate = make_candidate(speed, job, fit, choose)
-        self._record(run, record.at(candidate.speed))
+        record = record.at(candidate.speed)
+        self._record(run, record)
         folder = candidate.folder
         self._clock.lap("fit")
 
@@ -154,7 +158,7 @@ class Executor:
             version=version,
             promoted=promoted,
             snapshot=snapshot.hash,
-            learned_from=snapshot.learned_from,
+            learned_from=record.learned,
         )
 
     def _judge(self, run: RunAnswer, folder: Path, snapshot: Snapshot, book: LabelBook) -> GateDecision:
@@ -226,6 +230,7 @@ class Executor:
             parent=champion,
             request=request,
             learned_from=snapshot.learned_from,
+            held_back=snapshot.held_back,
         )
         return record.at("full" if run.speed == "full" else "head"), snapshot, book
 

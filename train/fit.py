@@ -39,7 +39,8 @@ def fit(
     clock = Clock()
     stages.at("load")
     settings = TextSettings.model_validate({})
-    rows = Rows.of(snapshot.examples, LabelSet.of(e.label for e in snapshot.of_split("train")), settings)
+    names = LabelSet.of(row.label for row in snapshot.learned(request.speed) if row.split != "validation")
+    rows = Rows.of(snapshot.examples, names, settings, request.speed)
     if request.speed == "full" and request.features != "ngrams":
         # Loads torch, which the other speed does without.
         from train.full import FullFitter

@@ -165,7 +165,7 @@ def _rows(request: JudgeRequest, manifest: Manifest, snapshot: Snapshot | None) 
     table = read_table(request.data, text_column=request.text_column, label_column=request.label_column)
     settings = TextSettings.model_validate({})
     examples, _ = to_examples(table, settings, to_train=False, metadata=request.slice_by)
-    learned = {example.text_key for example in snapshot.training} if snapshot is not None else set()
+    learned = {example.text_key for example in snapshot.learned(manifest.lineage.speed)} if snapshot is not None else set()
     unseen = [example for example in examples if example.text_key not in learned]
     wanted = request.split or ("test" if table.split else "all")
     before = sum(wanted in ("all", example.split) for example in examples)

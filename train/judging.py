@@ -14,6 +14,7 @@ from core.gate import Answers, Evidence, GateDecision, GateLimits, Make, Reliabi
 from core.label_book import LabelBook
 from core.labels import LabelSet
 from core.registry import Registry
+from core.schemas import FitSpeed
 from core.settings import Settings
 from feedback.snapshot import Example, Snapshot
 from train.crossfit import OutOfFold
@@ -63,8 +64,8 @@ def judge_candidate(
 
     The look is recorded before it is taken. The holdout is the base part of the test split. What people said since the champion
     learned is asked about as well, each row only with an answer of the candidate that does not come from having learned it:
-    rows of the test split, and those that the fit was cross-fitted on; and what chance drew before, where the champion's fit
-    was cross-fitted on it too. Where labels were merged or renamed since, the
+    rows of the test split where the encoder was trained, and those that the fit of a head was cross-fitted on; and what chance
+    drew before, where the champion has such an answer too. Where labels were merged or renamed since, the
     champion's answers count as what they stand for by ``book``. ``audited`` are the text keys that chance chose and people
     judged.
     """
@@ -77,6 +78,7 @@ def judge_candidate(
         majority = commonest[0][1] / len(holdout) if commonest else 0.0
         first = decide_first(len(holdout), manifest.metrics.get("accuracy", 0.0), majority, parity, limits)
         return first.model_copy(update={"mode": settings.gate_mode})
+    before_speed = registry.manifest(champion).lineage.speed
     looks = LookBook(registry, settings.home.snapshots).look(snapshot, champion)
     names = _names(registry, champion, book)
     before = best_before(registry, champion)
@@ -86,8 +88,8 @@ def judge_candidate(
     after = OutOfFold.load(settings.home.cache, candidate)
     before_it = OutOfFold.load(settings.home.cache, registry.path(champion))
     fresh = fresh_examples(snapshot, registry, champion, settings, book)
-    asked = [row for row in fresh if row.split == "test" or row.text_key in after]
-    taught = {example.text_key for example in _snapshot_of(registry, champion, settings).training}
+    asked = [row for row in fresh if _can_say(row, after, manifest.lineage.speed)]
+    taught = {example.text_key for example in _snapshot_of(registry, champion, settings).learned(before_speed)}
     told = set(names.values())
     old = [row for row in holdout if row.label in told]
     said = [row for row in asked if row.label in told]
@@ -97,7 +99,7 @@ def judge_candidate(
     earlier = [
         row
         for row in earlier_examples(snapshot, fresh, audited)
-        if row.label in told and (row.split == "test" or (row.text_key in before_it and row.text_key in after))
+        if row.label in told and _can_say(row, before_it, before_speed) and _can_say(row, after, manifest.lineage.speed)
     ]
     drawn = comparison.fresh([*recent, *earlier], after, before_it)
     evidence = Evidence(
@@ -115,6 +117,11 @@ def judge_candidate(
     make = Make(parity, calibration, honest, size_ratio(*folders), slowness)
     decision = decide(evidence, make, labels=list(labels), champion=champion, limits=limits)
     return decision.model_copy(update={"mode": settings.gate_mode})
+
+
+def _can_say(row: Example, known: OutOfFold, speed: FitSpeed) -> bool:
+    """Return whether a version of that speed has an honest answer to what people said: it never learned it, or as if not."""
+    return row.text_key in known or (row.split == "test" and speed == "full")
 
 
 def _names(registry: Registry, version: str, book: LabelBook | None) -> dict[str, str]:
@@ -194,7 +201,7 @@ class _Comparison:
     ) -> FloatMatrix:
         own = [self.labels.index(names.get(name, name)) for name in known.labels]
         for place, example in enumerate(examples):
-            if example.split != "test" and example.text_key in known:
+            if example.text_key in known:
                 scores[place] = 0.0
                 np.add.at(scores[place], own, np.exp(known.scores[known.places[example.text_key]]))
         return scores

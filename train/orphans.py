@@ -11,6 +11,7 @@ from core.registry import Registry
 from core.settings import Settings
 from feedback.runs import RunEnd
 from feedback.store import Store
+from train.resuming import RunRecord
 
 log = logging.getLogger("hone.learner")
 
@@ -37,14 +38,15 @@ def give_up_orphans(settings: Settings, store: Store) -> list[str]:
         if version is None:
             log.warning("run failed: its learner died", extra={"run_id": run_id})
         else:
-            record = store.run_record(run_id) or {}
+            found = store.run_record(run_id)
+            record = RunRecord.model_validate(found) if found is not None else None
             end = RunEnd(
                 "succeeded" if promoted or held else "failed",
                 version=version,
                 promoted=promoted,
                 error=None if promoted or held else f"{_DIED} when it had registered {version}, before it promoted it",
-                snapshot=record.get("snapshot"),
-                learned_from=tuple(record.get("learned_from", ())),
+                snapshot=record.snapshot if record is not None else None,
+                learned_from=record.learned if record is not None else (),
             )
             store.mend_orphan(run_id, end)
             log.warning("its learner died, but the run has a version", extra={"run_id": run_id, "version": version})

@@ -28,8 +28,8 @@ _CHECKPOINTS_KEPT = 2
 class RunRecord(BaseModel):
     """All that decides what a run's fit gives, beside the code and the machine.
 
-    ``snapshot`` and ``dataset`` are hashes, ``parent`` is a version, ``learned_from`` the sequence numbers of corrections
-    in the training part of the snapshot.
+    ``snapshot`` and ``dataset`` are hashes, ``parent`` is a version, ``learned_from`` and ``held_back`` the sequence numbers of
+    corrections that the snapshot names so.
     """
 
     snapshot: str
@@ -37,6 +37,12 @@ class RunRecord(BaseModel):
     parent: str
     request: FitRequest
     learned_from: tuple[int, ...] = ()
+    held_back: tuple[int, ...] = ()
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """The sequence numbers of the corrections that the fit learns from, at its speed."""
+        return (*self.learned_from, *self.held_back) if self.request.speed == "head" else self.learned_from
 
     def at(self, speed: FitSpeed) -> RunRecord:
         """Return the record of a fit at ``speed``: where the encoder is trained, other features may have become better."""
@@ -79,7 +85,7 @@ def snapshot_of(record: RunRecord, home: Home) -> Snapshot:
         raise RunNotRepeatable("the examples the run saw are gone; start a new run") from error
     if hash_of(snapshot.examples) != record.snapshot:
         raise RunNotRepeatable("data was erased that the run had seen; start a new run, which learns from what is left")
-    return replace(snapshot, learned_from=record.learned_from)
+    return replace(snapshot, learned_from=record.learned_from, held_back=record.held_back)
 
 
 # What decides an answer; the rest of a bundle tells of its making, with times in it.

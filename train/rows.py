@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.labels import LabelSet
+from core.schemas import FitSpeed
 from core.text import TextSettings, clean
-from feedback.snapshot import Example
+from feedback.snapshot import Example, is_for_heads
 
 _CJK_TOKEN_RATIO = 0.5
 _SMALL = 5_000
@@ -35,10 +36,10 @@ class Rows:
     keys: list[str]
 
     @classmethod
-    def of(cls, examples: Sequence[Example], names: LabelSet, settings: TextSettings) -> Rows:
-        """Return the arrays; examples whose label is not among ``names`` are left out."""
+    def of(cls, examples: Sequence[Example], names: LabelSet, settings: TextSettings, speed: FitSpeed = "full") -> Rows:
+        """Return the arrays for a fit at ``speed``; examples whose label is not among ``names`` are left out."""
         known = [example for example in examples if example.label in names]
-        splits = np.array([example.split for example in known])
+        splits = np.array(["train" if is_for_heads(example, speed) else example.split for example in known])
         base = np.array([example.origin == "base" for example in known], dtype=bool)
         corrected = np.array([example.origin == "correction" for example in known], dtype=bool)
         return cls(

@@ -89,5 +89,6 @@ def _evidence(
 
 
 def _learned(settings: Settings, registry: Registry, champion: str) -> set[str]:
-    snapshot = Snapshot.load(settings.home.snapshots, registry.manifest(champion).lineage.snapshot)
-    return {example.text_key for example in snapshot.training}
+    lineage = registry.manifest(champion).lineage
+    snapshot = Snapshot.load(settings.home.snapshots, lineage.snapshot)
+    return {example.text_key for example in snapshot.learned(lineage.speed)}

@@ -70,7 +70,11 @@ def test_a_held_out_text_is_never_trained_on(base: list[Example], corrections: l
     assert not held_out & trained_on
     splits = {(example.text_key, example.split) for example in snapshot.examples}
     assert len(splits) == len({key for key, _ in splits})
-    assert "test" not in {example.split for example in snapshot.training}
+    assert "test" not in {example.split for example in snapshot.learned("full")}
+    # A head is asked by cross-fitting about what people said, so that is not kept from it; the holdout is.
+    for_heads = {example for example in snapshot.learned("head") if example.split == "test"}
+    assert for_heads == {example for example in snapshot.of_split("test") if example.origin != "base"}
+    assert not {example.text_key for example in for_heads} & in_base
 
 
 @given(_bases, _corrections())
@@ -123,7 +127,7 @@ def test_new_texts_join_in_the_split_of_their_key() -> None:
     for split in _SPLITS:
         assert _text_of(split) in {example.text for example in snapshot.of_split(split)}
     assert snapshot.counts.added == 3
-    assert snapshot.learned_from == (1, 2)
+    assert (snapshot.learned_from, snapshot.held_back) == ((1, 2), (3,))
 
 
 def test_base_rows_that_leak_between_splits_stay_in_the_strictest() -> None:

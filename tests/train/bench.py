@@ -9,7 +9,7 @@ from core.bundle import verify
 from core.classifier import Classifier
 from core.metrics import Metrics
 from core.registry import Registry
-from core.schemas import RunAnswer
+from core.schemas import RunAnswer, RunSpeed
 from core.settings import Settings
 from feedback.store import Store
 from tests.train.toys import write_bundle
@@ -28,7 +28,7 @@ def fit_as_before(job: FitJob) -> Path:
 
 def _write(job: FitJob, *, mistaken: bool) -> Path:
     folder = job.place.staging / "bundle"
-    write_bundle(folder, mistaken=mistaken, dataset=job.dataset, snapshot=job.snapshot)
+    write_bundle(folder, mistaken=mistaken, dataset=job.dataset, snapshot=job.snapshot, speed=job.request.speed)
     return folder
 
 
@@ -42,9 +42,9 @@ class Bench:
     metrics: Metrics
     executor: Executor
 
-    def run(self, fit: Fit) -> RunAnswer:
+    def run(self, fit: Fit, speed: RunSpeed = "head") -> RunAnswer:
         """Create a run, claim it and carry it out."""
-        self.store.create_run("head")
+        self.store.create_run(speed)
         claimed = self.store.claim_run("test")
         assert claimed is not None
         return self.executor.execute(claimed, fit)

@@ -59,7 +59,7 @@ def test_without_an_audit_held_out_texts_have_to_do_unless_all_are_mistakes(
 ) -> None:
     labels = Registry(taught.home.registry).manifest("v1").labels
     said = [_said(labels[0], number, "test", origin) for number, origin in enumerate(origins)]
-    write_out_of_fold(taught, head, {"key-7": labels[0]})
+    write_out_of_fold(taught, head, dict.fromkeys(("key-0", "key-1", "key-7"), labels[0]))
     said.append(_said(labels[0], 7, "train", "correction"))
     assert gather(_at(taught, said), head).recent.rows == rows
 

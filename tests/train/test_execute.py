@@ -12,7 +12,7 @@ import pytest
 from core.bundle import HEAD, read_manifest
 from core.errors import DataError, RunCancelled
 from core.metrics import Metrics
-from core.schemas import CorrectionRequest
+from core.schemas import CorrectionRequest, RunSpeed
 from core.settings import Settings
 from core.telemetry import configure_logging
 from core.text import split_of, text_key
@@ -103,6 +103,23 @@ def test_corrections_reach_the_snapshot_and_name_the_version_that_learned(bench:
     assert examples["number 0 is negative"].label == "negative"
     used = {found.label: found.used_by for found in bench.store.corrections().corrections}
     assert used == {"positive": ["v2"], "outdated": []}
+
+
+@pytest.mark.parametrize("speed", ["head", "full"])
+def test_what_is_kept_from_the_encoder_the_head_alone_has_learned(bench: Bench, speed: RunSpeed) -> None:
+    text = next(text for text in (f"new {n} is neutral" for n in range(100)) if split_of(text_key(text)) == "test")
+    bench.store.add_correction(CorrectionRequest(text=text, label="positive"))
+    seen: list[FitJob] = []
+
+    def fit(job: FitJob) -> Path:
+        seen.append(job)
+        return fit_well(job)
+
+    bench.run(fit, speed)
+    (job,) = seen
+    assert text_key(text) in job.request.cross_fit
+    (found,) = bench.store.corrections().corrections
+    assert found.used_by == (["v2"] if speed == "head" else [])
 
 
 def test_auto_fits_a_head_first_and_says_why_that_is_enough(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import pytest
 from core.classifier import Classifier
 from core.gate import GateDecision, Rule
 from core.gate_statistics import spending
+from core.schemas import FitSpeed
 from core.settings import Settings
 from feedback.erasing import forget_embeddings
 from feedback.examples import remove_examples, save_examples
@@ -126,9 +127,9 @@ def test_what_chance_drew_is_evidence_of_its_own(settings: Settings, tmp_path: P
     assert decision.promote
 
 
-def test_held_out_rows_are_asked_of_the_candidate_itself(settings: Settings, tmp_path: Path) -> None:
+def test_rows_kept_from_the_encoder_are_asked_of_the_candidate_itself(settings: Settings, tmp_path: Path) -> None:
     registry = install_champion(settings, mistaken=False)
-    write_bundle(tmp_path / "fixing", mistaken=True)
+    write_bundle(tmp_path / "fixing", mistaken=True, speed="full")
     drawn = [replace(example, split="test") for example in _corrections(12)]
     audited = {example.text_key for example in drawn}
     decision = judge_candidate(tmp_path / "fixing", "v1", registry, _snapshot(*drawn), settings, audited=audited)
@@ -220,12 +221,25 @@ def test_looks_that_earlier_releases_kept_in_decisions_count(settings: Settings,
     assert _looks(judge_candidate(candidate, "v1", registry, _snapshot(), settings)) == (2, 2)
 
 
-def test_what_the_champion_was_judged_by_is_not_asked_again(settings: Settings, tmp_path: Path) -> None:
+def test_a_head_has_learned_them_and_is_asked_out_of_fold_or_not_at_all(settings: Settings, tmp_path: Path) -> None:
     registry = install_champion(settings, mistaken=False)
     write_bundle(tmp_path / "fixing", mistaken=True)
     drawn = [replace(example, split="test") for example in _corrections(12)]
+    audited = {example.text_key for example in drawn}
+    decision = judge_candidate(tmp_path / "fixing", "v1", registry, _snapshot(*drawn), settings, audited=audited)
+    assert "recent_gain" not in {rule.name for rule in decision.rules}
+    write_out_of_fold(settings, tmp_path / "fixing", {example.text_key: "positive" for example in drawn[:9]})
+    decision = judge_candidate(tmp_path / "fixing", "v1", registry, _snapshot(*drawn), settings, audited=audited)
+    assert "9 against 0 of 9 recent predictions" in _rule(decision, "recent_gain").why
+
+
+@pytest.mark.parametrize("speed", ["head", "full"])
+def test_what_the_champion_was_judged_by_is_not_asked_again(settings: Settings, tmp_path: Path, speed: FitSpeed) -> None:
+    registry = install_champion(settings, mistaken=False)
+    write_bundle(tmp_path / "fixing", mistaken=True, speed="full")
+    drawn = [replace(example, split="test") for example in _corrections(12)]
     seen = save_examples(settings.home.snapshots, [*labelled_texts(), *drawn[:5]])
-    write_bundle(tmp_path / "judged", mistaken=False, snapshot=seen)
+    write_bundle(tmp_path / "judged", mistaken=False, snapshot=seen, speed=speed)
     registry.promote(registry.register(tmp_path / "judged", None, by="test", why=""), by="test", why="")
     audited = {example.text_key for example in drawn}
     decision = judge_candidate(tmp_path / "fixing", "v2", registry, _snapshot(*drawn), settings, audited=audited)
@@ -283,7 +297,7 @@ def test_a_label_the_champion_does_not_know_is_judged_on_its_own_rows(settings: 
     learned = [Example.of(f"said {place} is furious", "furious", split="train") for place in range(4)]
     new = [replace(example, origin="correction") for example in (*held_out, *learned)]
     # One of the four that were learned was not told from the others without it.
-    answers = dict.fromkeys((example.text_key for example in learned), "furious") | {learned[0].text_key: "neutral"}
+    answers = dict.fromkeys((example.text_key for example in new), "furious") | {learned[0].text_key: "neutral"}
     write_out_of_fold(settings, tmp_path / "wider", answers)
     base = Example.of("a base row is furious", "furious", split="test")
     decision = judge_candidate(tmp_path / "wider", "v1", registry, _snapshot(*new, base), settings)

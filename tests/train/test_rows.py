@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.labels import LabelSet
-from core.text import TextSettings
+from core.text import Split, TextSettings
 from feedback.snapshot import Example
 from train.rows import Rows, token_limit
 
 _NAMES = LabelSet.of(["no", "yes"])
 _SETTINGS = TextSettings.model_validate({})
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def _rows(examples: list[Example]) -> Rows:
@@ -40,6 +41,15 @@ def test_rows_are_cleaned_and_sorted_into_splits() -> None:
 def test_the_holdout_has_base_rows_only() -> None:
     rows = _rows([Example("a", "k1", "yes", "test", "correction"), Example("b", "k2", "no", "test", "confirmation")])
     assert rows.counts() == {"train": 0, "validation": 0, "test": 0}
+
+
+def test_what_is_kept_from_the_encoder_a_head_learns() -> None:
+    said = [Example(f"text {place}", f"k{place}", "yes", split, "correction") for place, split in enumerate(_SPLITS)]
+    base = [Example.of("bad", "no", split="test")]
+    full, head = (Rows.of([*said, *base], _NAMES, _SETTINGS, speed) for speed in ("full", "head"))
+    assert (full.train.tolist(), full.validation.tolist(), full.test.tolist()) == ([0], [1], [3])
+    assert (head.train.tolist(), head.validation.tolist(), head.test.tolist()) == ([0, 2], [1], [3])
+    assert (full.corrected.tolist(), head.corrected.tolist()) == ([0, 1], [0, 1, 2])
 
 
 @pytest.mark.parametrize(

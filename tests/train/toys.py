@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel
 from core.bundle import HEAD, Manifest, seal
 from core.classifier import Head
 from core.registry import Registry
+from core.schemas import FitSpeed
 from core.settings import Settings
 from core.text import Split
 from feedback.snapshot import BaseDataset, Example, build_snapshot
@@ -104,7 +105,14 @@ def write_toy_base(folder: Path, *, seed: int = 0, spare_embeddings: int = 0) ->
     return folder
 
 
-def write_bundle(folder: Path, *, mistaken: bool = False, dataset: str = "0" * 64, snapshot: str = "0" * 64) -> Manifest:
+def write_bundle(
+    folder: Path,
+    *,
+    mistaken: bool = False,
+    dataset: str = "0" * 64,
+    snapshot: str = "0" * 64,
+    speed: FitSpeed = "head",
+) -> Manifest:
     """Write a bundle that answers a text with the label it names; a ``mistaken`` one confuses two of the three labels."""
     manifest = write_ngram_bundle(folder)
     if mistaken:
@@ -112,7 +120,7 @@ def write_bundle(folder: Path, *, mistaken: bool = False, dataset: str = "0" * 6
         order = [0, 2, 1]
         assert head.ngrams is not None
         Head(None, head.ngrams[:, order], head.bias[order]).save(folder / HEAD)
-    lineage = manifest.lineage.model_copy(update={"dataset": dataset, "snapshot": snapshot})
+    lineage = manifest.lineage.model_copy(update={"dataset": dataset, "snapshot": snapshot, "speed": speed})
     probes = [] if mistaken else manifest.probes
     return seal(folder, manifest.model_copy(update={"lineage": lineage, "probes": probes}))
 
