@@ -6,12 +6,12 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.bundle import Manifest, read_manifest
-from core.errors import UnknownVersion
+from core.bundle import read_manifest
 from core.registry import Registry
 from core.schemas import RunAnswer
 from core.settings import Settings
 from feedback.snapshot import Example, Snapshot
+from train.ancestry import encoder_version, texts_of_encoder
 from train.candidates import WORTH_RATIO
 from train.choosing import ChoiceLimits, Evidence, Labelled
 from train.crossfit import OutOfFold
@@ -41,21 +41,23 @@ def gather(at: Circumstances, head: Path) -> Evidence:
     """Return what is known of the head in the folder ``head``.
 
     A text that people labelled tells of the head where the fit says what it would have answered had it not learned from it (see
-    :mod:`train.crossfit`). Of traffic in general those tell that chance chose. Where nothing was
-    audited, held-out texts have to do; but where people only ever corrected, and never confirmed, such texts are all mistakes
-    and tell nothing, so they are left out.
+    :mod:`train.crossfit`), unless its encoder was trained on it. Of traffic in general those tell that chance chose. Where
+    nothing was audited, held-out texts have to do; but where people only ever corrected, and never confirmed, such texts are
+    all mistakes and tell nothing, so they are left out.
     """
     manifest = read_manifest(head)
     encoder = encoder_version(at.registry, at.champion)
     new_labels = set(manifest.labels) - set(encoder.labels)
     out_of_fold = OutOfFold.load(at.settings.home.cache, head)
     said = [example for example in at.snapshot.examples if example.origin != "base"]
-    known = [example for example in said if example.text_key in out_of_fold]
+    by_heart = texts_of_encoder(at.registry, at.champion, at.settings)
+    known = [example for example in said if example.text_key in out_of_fold and example.text_key not in by_heart]
     wrong = {example: out_of_fold.answer(example.text_key) != example.label for example in known}
     of_new = [example for example in known if example.label in new_labels]
     recent = _of_traffic(known, at)
     fulls = [run for run in at.runs if "full_s" in run.metrics]
-    corrected = manifest.lineage.rows.get("corrected", 0)
+    # As many as the encoder would see; a head has learned those of the test split too.
+    corrected = sum(example.origin == "correction" and example.split != "test" for example in said)
     seen = max(encoder.lineage.rows.get("corrected", 0), int(fulls[0].metrics.get("corrected_rows", 0)) if fulls else 0)
     return Evidence(
         usual_error_ratio=1.0 - at.registry.manifest(at.champion).metrics.get("accuracy", 1.0),
@@ -72,18 +74,6 @@ def gather(at: Circumstances, head: Path) -> Evidence:
         expected_full_s=_full_s(fulls, manifest.lineage.rows.get("train", 0)),
         budget_left_s=at.budget_left_s,
     )
-
-
-def encoder_version(registry: Registry, champion: str) -> Manifest:
-    """Return the manifest of the version in which the champion's encoder was trained last, or came in."""
-    manifest = registry.manifest(champion)
-    while manifest.lineage.speed == "head" and manifest.lineage.parent is not None:
-        try:
-            manifest = registry.manifest(manifest.lineage.parent)
-        except UnknownVersion:
-            # A version that was removed by hand; what is left of its line will do.
-            break
-    return manifest
 
 
 def _of_traffic(known: Sequence[Example], at: Circumstances) -> list[Example]:

@@ -17,6 +17,7 @@ from core.registry import Registry
 from core.schemas import FitSpeed
 from core.settings import Settings
 from feedback.snapshot import Example, Snapshot
+from train.ancestry import texts_of_encoder
 from train.crossfit import OutOfFold
 from train.expense import latency_ratio, size_ratio
 from train.forgetting import best_before
@@ -96,10 +97,14 @@ def judge_candidate(
     answers, calibration, honest = comparison.holdout(old)
     # What chance drew stays a fair sample only without all texts that the champion was taught, rightly or wrongly.
     recent = [row for row in said if row.text_key in audited and row.text_key not in taught]
+    by_heart = texts_of_encoder(registry, champion, settings)
     earlier = [
         row
         for row in earlier_examples(snapshot, fresh, audited)
-        if row.label in told and _can_say(row, before_it, before_speed) and _can_say(row, after, manifest.lineage.speed)
+        if row.label in told
+        and row.text_key not in by_heart
+        and _can_say(row, before_it, before_speed)
+        and _can_say(row, after, manifest.lineage.speed)
     ]
     drawn = comparison.fresh([*recent, *earlier], after, before_it)
     evidence = Evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -265,6 +266,23 @@ def test_what_chance_drew_before_speaks_again_out_of_fold(settings: Settings, tm
     write_out_of_fold(settings, tmp_path / "fixing", said)
     fewer = judge_candidate(tmp_path / "fixing", "v2", registry, _snapshot(*drawn), settings, audited=audited)
     assert "of 20 recent predictions" in _rule(fewer, "recent_gain").why
+
+
+def test_what_the_encoder_was_trained_on_tells_nothing_of_a_head_over_it(settings: Settings, tmp_path: Path) -> None:
+    registry = install_champion(settings, mistaken=False)
+    drawn = _corrections(60)
+    for name, speed, parent, known in (("tuned", "full", "v1", drawn[:20]), ("judged", "head", "v2", drawn[:40])):
+        seen = save_examples(settings.home.snapshots, [*labelled_texts(), *known])
+        write_bundle(tmp_path / name, mistaken=False, snapshot=seen, speed=cast("FitSpeed", speed), parent=parent)
+        if speed == "head":
+            write_out_of_fold(settings, tmp_path / name, {row.text_key: "neutral" for row in known})
+        registry.promote(registry.register(tmp_path / name, None, by="test", why=""), by="test", why="")
+    write_bundle(tmp_path / "fixing", mistaken=False, parent="v3")
+    write_out_of_fold(settings, tmp_path / "fixing", {row.text_key: "positive" for row in drawn})
+    audited = {row.text_key for row in drawn}
+    decision = judge_candidate(tmp_path / "fixing", "v3", registry, _snapshot(*drawn), settings, audited=audited)
+    # Twenty are new, twenty the champion's head has learned, and twenty its encoder.
+    assert "chance that 40 predictions" in _rule(decision, "recent_gain").why
 
 
 def test_a_worn_holdout_says_so(settings: Settings, candidate: Path) -> None:

@@ -112,6 +112,7 @@ def write_bundle(
     dataset: str = "0" * 64,
     snapshot: str = "0" * 64,
     speed: FitSpeed = "head",
+    parent: str | None = None,
 ) -> Manifest:
     """Write a bundle that answers a text with the label it names; a ``mistaken`` one confuses two of the three labels."""
     manifest = write_ngram_bundle(folder)
@@ -120,7 +121,7 @@ def write_bundle(
         order = [0, 2, 1]
         assert head.ngrams is not None
         Head(None, head.ngrams[:, order], head.bias[order]).save(folder / HEAD)
-    lineage = manifest.lineage.model_copy(update={"dataset": dataset, "snapshot": snapshot, "speed": speed})
+    lineage = manifest.lineage.model_copy(update={"dataset": dataset, "snapshot": snapshot, "speed": speed, "parent": parent})
     probes = [] if mistaken else manifest.probes
     return seal(folder, manifest.model_copy(update={"lineage": lineage, "probes": probes}))
 
