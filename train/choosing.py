@@ -57,7 +57,7 @@ class Evidence:
         """Return what share of answers is wrong that a better encoder may get right.
 
         >>> round(Evidence(0.1, recent=Labelled(300, 100)).gap(), 3), Evidence(0.1, untrained=True).gap()
-        (0.191, 0.1)
+        (0.19, 0.1)
         """
         since = max(0.0, self.recent.least_error_ratio() - self.usual_error_ratio)
         return max(since, self.usual_error_ratio) if self.untrained else since
