@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from core.gate_statistics import Z, wilson
 from core.schemas import FitSpeed
 
+# What nothing but curiosity speaks for takes half an hour at most; a person may ask for more.
+_MAX_TRIAL_S = 1_800.0
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -59,8 +62,15 @@ class Evidence:
         >>> round(Evidence(0.1, recent=Labelled(300, 100)).gap(), 3), Evidence(0.1, untrained=True).gap()
         (0.19, 0.1)
         """
-        since = max(0.0, self.recent.least_error_ratio() - self.usual_error_ratio)
-        return max(since, self.usual_error_ratio) if self.untrained else since
+        return max(self.since(), self.usual_error_ratio) if self.worth_a_trial() else self.since()
+
+    def since(self) -> float:
+        """Return what share of answers is certainly wrong beyond what is usual."""
+        return max(0.0, self.recent.least_error_ratio() - self.usual_error_ratio)
+
+    def worth_a_trial(self) -> bool:
+        """Return whether to train the encoder for no other reason than that nobody has."""
+        return self.untrained and self.expected_full_s <= _MAX_TRIAL_S
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,7 @@ class ChoiceLimits:
     """From where training the encoder is worth its time.
 
     ``recovered_ratio`` is the share of a gap that it is expected to close before any run has shown it: on BANKING77 it took
-    0.6 of the 6.2 points that the head leaves (docs/results.md). What nothing but curiosity speaks for takes ``max_trial_s`` at
-    most; a person may ask for more.
+    0.6 of the 6.2 points that the head leaves (docs/results.md).
     """
 
     min_gain_ratio: float = 0.005
@@ -77,7 +86,6 @@ class ChoiceLimits:
     min_new_examples: int = 50
     min_new_labels_ratio: float = 0.25
     recovered_ratio: float = 0.15
-    max_trial_s: float = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -131,10 +139,9 @@ def _reason(evidence: Evidence, limits: ChoiceLimits) -> tuple[float | None, str
             None,
             f"{evidence.new_labels} of {evidence.labels} labels are new to the encoder, and no text tells how the head does",
         )
-    since = evidence.recent.least_error_ratio() - usual
-    if since > 0.0:
+    if since := evidence.since():
         return evidence.gap(), f"{_head_does(evidence)}, and at least {since:.1%} of that is a gap"
-    if evidence.untrained and evidence.expected_full_s <= limits.max_trial_s:
+    if evidence.worth_a_trial():
         return evidence.gap(), f"{usual:.1%} of held-out texts are wrong, and the encoder was never trained on these labels"
     return None, None
 

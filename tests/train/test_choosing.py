@@ -71,6 +71,11 @@ def test_an_encoder_that_was_never_trained_is_tried_where_enough_is_wrong() -> N
     assert choose_speed(replace(evidence, usual_error_ratio=0.03, recent=Labelled(300, 9))).speed == "head"
     assert choose_speed(replace(evidence, new_examples=49)).speed == "head"
     assert choose_speed(replace(evidence, expected_full_s=3_600.0)).speed == "head", "hours are for who asks for them"
+    # Nor do a few mistakes more than usual make hours of curiosity worth while.
+    slightly = replace(evidence, recent=Labelled(3_000, 640))
+    assert 0.0 < slightly.since() < 0.01
+    assert choose_speed(slightly).speed == "full"
+    assert choose_speed(replace(slightly, expected_full_s=3_600.0)).speed == "head"
 
 
 def test_an_encoder_tried_in_vain_is_left_alone_for_long() -> None:
