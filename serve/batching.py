@@ -37,8 +37,8 @@ _TURN_CHARS = 20_000
 
 _ENGINE_NICENESS = 5
 
-# A call of the engine costs about as much as 35 tokens besides its own, so on a processor more than this gains nothing, and
-# whoever comes next has to wait for it. A GPU takes what it is given.
+# A call of the engine costs about as much as 35 tokens besides its own (serve.waiting), so on a processor more than this saves
+# 3% at most, and whoever comes next has to wait for it. A GPU takes what it is given.
 _CALL_TOKENS = 1_024
 # Free lanes share what waits, but not fewer texts than this: calls are not free.
 _LEAST_SHARE = 8

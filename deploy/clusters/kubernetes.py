@@ -25,7 +25,7 @@ def cluster_settings() -> Settings:
     """Return the settings that the manifests in the repository are made for; not those of whoever makes them."""
     fields = Settings.model_fields.items()
     defaults = {name: field.default for name, field in fields if field.default_factory is None}
-    return Settings.model_validate({**defaults, "HONE_HOME": _STATE, "host": "0.0.0.0", "replicas": 2})  # noqa: S104
+    return Settings.model_validate({**defaults, "HONE_HOME": _STATE, "host": "0.0.0.0", "replicas": 2})  # noqa: S104 - a pod's own
 
 
 def manifests(settings: Settings, *others: Settings) -> dict[str, str]:
