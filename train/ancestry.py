@@ -21,17 +21,16 @@ def encoder_version(registry: Registry, version: str) -> Manifest:
     return manifest
 
 
-def texts_of_encoder(registry: Registry, version: str, settings: Settings) -> set[str]:
-    """Return the keys of the texts that the encoder of ``version`` was trained on, or chosen by.
+def texts_of_encoder(trained: Manifest, settings: Settings) -> set[str]:
+    """Return the keys of the texts that the encoder of the version ``trained`` was trained on there, or chosen by.
 
     To fit the head without them does not make it forget them, so its answers to them tell nothing. Where nobody knows any more
     what the encoder was trained on, none are returned.
     """
-    lineage = encoder_version(registry, version).lineage
-    if lineage.speed != "full":
+    if trained.lineage.speed != "full":
         return set()
     try:
-        snapshot = Snapshot.load(settings.home.snapshots, lineage.snapshot)
+        snapshot = Snapshot.load(settings.home.snapshots, trained.lineage.snapshot)
     except DataError:
         return set()
     return {example.text_key for example in snapshot.learned("full")}

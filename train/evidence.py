@@ -50,7 +50,7 @@ def gather(at: Circumstances, head: Path) -> Evidence:
     new_labels = set(manifest.labels) - set(encoder.labels)
     out_of_fold = OutOfFold.load(at.settings.home.cache, head)
     said = [example for example in at.snapshot.examples if example.origin != "base"]
-    by_heart = texts_of_encoder(at.registry, at.champion, at.settings)
+    by_heart = texts_of_encoder(encoder, at.settings)
     known = [example for example in said if example.text_key in out_of_fold and example.text_key not in by_heart]
     wrong = {example: out_of_fold.answer(example.text_key) != example.label for example in known}
     of_new = [example for example in known if example.label in new_labels]

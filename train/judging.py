@@ -17,7 +17,7 @@ from core.registry import Registry
 from core.schemas import FitSpeed
 from core.settings import Settings
 from feedback.snapshot import Example, Snapshot
-from train.ancestry import texts_of_encoder
+from train.ancestry import encoder_version, texts_of_encoder
 from train.crossfit import OutOfFold
 from train.expense import latency_ratio, size_ratio
 from train.forgetting import best_before
@@ -97,7 +97,7 @@ def judge_candidate(
     answers, calibration, honest = comparison.holdout(old)
     # What chance drew stays a fair sample only without all texts that the champion was taught, rightly or wrongly.
     recent = [row for row in said if row.text_key in audited and row.text_key not in taught]
-    by_heart = texts_of_encoder(registry, champion, settings)
+    by_heart = texts_of_encoder(encoder_version(registry, champion), settings)
     earlier = [
         row
         for row in earlier_examples(snapshot, fresh, audited)
