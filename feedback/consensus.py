@@ -44,6 +44,8 @@ class Vote:
     correction_id: str = ""
     # It says something else than the version had said, also where it confirms what the memory answered.
     overrules: bool = False
+    # The answer to an item of the audit: chance drew the text, and the annotator did not see what the model says.
+    drawn: bool = False
 
     @property
     def corrects(self) -> bool:

@@ -17,7 +17,7 @@ from feedback.correction_rows import answers_of, find_correction
 from feedback.database import Database, insert_into
 from feedback.labels import read_book
 from feedback.lesson_changes import note_changed_corrections, note_screening
-from feedback.quality_tables import suspicions
+from feedback.quality_tables import review_items, suspicions
 from feedback.suspicion import Evidence, Suspicions
 from feedback.tables import corrections, predictions, withdrawals
 from feedback.trust import Standing
@@ -146,6 +146,13 @@ class Quarantine(Database):
 
 
 _PART = 500
+# Of a prediction there is one item at most.
+_ANSWERS_AUDIT = (
+    review_items.c.prediction_id == corrections.c.prediction_id,
+    review_items.c.stratum == "audit",
+    review_items.c.state == "done",
+    func.coalesce(review_items.c.annotator, ANONYMOUS) == VOTER,
+)
 
 
 def _decide(connection: Connection, sequences: Sequence[int], decision: SuspicionDecision, where: Any) -> int:
@@ -170,8 +177,13 @@ def read_votes(connection: Connection, book: LabelBook, *where: ColumnElement[bo
         stands.append(corrections.c.label.not_in(sorted(book.silent)))
     newest = select(func.max(corrections.c.sequence)).where(*stands).group_by(corrections.c.text_key, VOTER)
     query = (
-        select(corrections, func.coalesce(predictions.c.model_score, predictions.c.score).label("score"))
+        select(
+            corrections,
+            func.coalesce(predictions.c.model_score, predictions.c.score).label("score"),
+            review_items.c.sequence.is_not(None).label("drawn"),
+        )
         .join(predictions, predictions.c.prediction_id == corrections.c.prediction_id, isouter=True)
+        .join(review_items, and_(*_ANSWERS_AUDIT), isouter=True)
         .where(corrections.c.sequence.in_(newest))
         .order_by(corrections.c.sequence)
     )
@@ -220,4 +232,5 @@ def _vote(row: Row[tuple[Any, ...]], book: LabelBook) -> Vote:
         score=row.score,
         correction_id=row.correction_id,
         overrules=row.model_label is not None and book.now(row.model_label) != label,
+        drawn=bool(row.drawn),
     )

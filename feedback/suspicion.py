@@ -11,6 +11,7 @@ from typing import Protocol
 from core.quality_bodies import Reason
 from core.settings import Settings
 from feedback.consensus import Consensus, Vote
+from feedback.contrary import Contrary, contrary_annotators
 from feedback.near_duplicates import near_duplicates
 
 # Fewer judged votes say nothing certain of an annotator, whatever the interval.
@@ -35,6 +36,7 @@ class Limits:
 
     model_score: float
     annotator_accuracy: float
+    contrary_ratio: float
     consensus_probability: float
     burst_corrections: int
     burst_window_s: float
@@ -46,6 +48,7 @@ class Limits:
         return cls(
             model_score=settings.suspect_model_score,
             annotator_accuracy=settings.suspect_annotator_accuracy,
+            contrary_ratio=settings.suspect_contrary_ratio,
             consensus_probability=settings.suspect_consensus_probability,
             burst_corrections=settings.suspect_burst_corrections,
             burst_window_s=settings.suspect_burst_window_s,
@@ -69,10 +72,12 @@ def find_suspicions(
         limits: where suspicion begins.
     """
     found: dict[int, list[Reason]] = defaultdict(list)
-    backing = _backing(votes, consensus, limits)
+    contrary = contrary_annotators(votes, evidence, limits.contrary_ratio)
+    backing = _backing([vote for vote in votes if vote.annotator not in contrary], consensus, limits)
     rules = (
         _against_holdout(votes, known),
         _of_unreliable(votes, consensus, limits),
+        _of_contrary(votes, contrary, limits),
         in_bursts(votes, limits),
         against_model(votes, evidence, backing, limits),
         _near_others(votes, backing, limits),
@@ -117,6 +122,18 @@ def _of_unreliable(votes: Iterable[Vote], consensus: Consensus, limits: Limits) 
                 vote.sequence,
                 Reason(rule="unreliable_annotator", value=round(item.high, 4), limit=limits.annotator_accuracy, why=why),
             )
+
+
+def _of_contrary(votes: Iterable[Vote], contrary: Mapping[str, Contrary], limits: Limits) -> Iterator[tuple[int, Reason]]:
+    for vote in votes:
+        item = contrary.get(vote.annotator)
+        if item is not None:
+            why = (
+                f"of {item.drawn} texts that chance drew for this annotator {item.against} were given another label than the "
+                f"model's; where others were asked, at most {item.others_high:.0%}"
+            )
+            reason = Reason(rule="contrary_annotator", value=round(item.low, 4), limit=limits.contrary_ratio, why=why)
+            yield vote.sequence, reason
 
 
 class Cast(Protocol):

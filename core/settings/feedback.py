@@ -67,6 +67,11 @@ class FeedbackSettings(BaseSettings):
     suspect_annotator_accuracy: Ratio = Field(
         0.5, description="An annotator who is certainly right less often than this has all corrections held back."
     )
+    suspect_contrary_ratio: Ratio = Field(
+        0.5,
+        description="An annotator who certainly differs from the model on more than this share of what the audit drew, and "
+        "more than all others do, has all corrections held back. 1: nobody.",
+    )
     suspect_consensus_probability: Ratio = Field(
         0.6, description="Probability that a text's likeliest label needs to be learned, where annotators differ."
     )

@@ -56,6 +56,19 @@ def test_chance_draws_each_prediction_once_and_writes_its_probability_down(store
     assert store.audit_waiting() == {}
 
 
+def test_a_vote_tells_whether_chance_drew_its_text_for_who_cast_it(store: Store) -> None:
+    store.log_predictions([prediction(number) for number in range(3)])
+    store.draw_audit(1.0, None)
+    for item in ask(store, "ann", 2):
+        task = store.review_task(item.item_id, "ann")
+        store.add_correction(CorrectionRequest(prediction_id=task.prediction_id, label="negative", annotator="ann"))
+        store.add_correction(CorrectionRequest(prediction_id=task.prediction_id, label="negative", annotator="ben"))
+        store.finish_review(item.item_id, "ann", "negative")
+    store.add_correction(CorrectionRequest(text="of nobody's drawing", label="negative", annotator="ann"))
+    drawn = sorted((vote.annotator, vote.drawn) for vote in store.votes())
+    assert drawn == [("ann", False)] + [("ann", True)] * 2 + [("ben", False)] * 2
+
+
 def test_what_is_logged_in_part_weighs_more(store: Store) -> None:
     store.log_predictions([prediction(1, sample_ratio=0.25)])
     store.draw_audit(1.0, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from feedback.consensus import Vote
 from feedback.suspicion import Evidence, Limits
 from feedback.trust import Standing, Trusted, trust
 
-_LIMITS = Limits(0.95, 0.5, 0.6, burst_corrections=50, burst_window_s=60.0, resemblance=0.85)
+_LIMITS = Limits(0.95, 0.5, 0.5, 0.6, burst_corrections=50, burst_window_s=60.0, resemblance=0.85)
 _START = datetime(2025, 1, 1, tzinfo=UTC)
 _LONG = "the delivery came three days late and the box was open when it arrived at the door"
 
@@ -128,3 +129,56 @@ def test_one_who_says_more_than_all_others_does_not_decide_who_is_right() -> Non
     assert [item.annotator for item in trusted.consensus.reliabilities][-1] == "eve"
     assert len(trusted.consensus.reliabilities) == 4
     assert learned(trusted) == {f"t{number}": "xy"[number % 2] for number in range(90)}
+
+
+def drawn(wrong: Mapping[str, int], each: int = 40) -> tuple[list[Vote], dict[int, Evidence]]:
+    """Return what annotators say of ``each`` texts that chance drew, differing from the model in so many of them."""
+    votes: list[Vote] = []
+    for who, against in wrong.items():
+        for number in range(each):
+            label = "y" if number < against else "x"
+            votes.append(replace(vote(len(votes), f"{who} {number}", label, who), drawn=True))
+    return votes, {vote.sequence: Evidence("v1", "x", 0.8) for vote in votes}
+
+
+def test_one_who_contradicts_the_model_where_others_do_not_is_held_back_without_a_second_opinion() -> None:
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "eve": 32})
+    alone = vote(900, "a correction of eve", "y", "eve")
+    trusted = trust([*votes, alone], {}, evidence, _LIMITS)
+    assert {vote.annotator for vote in [*votes, alone] if vote.sequence in trusted.suspicions} == {"eve"}
+    assert set(rules(trusted)[900]) == {"contrary_annotator"}
+    assert len(learned(trusted)) == 120
+    (reason,) = trusted.suspicions[900]
+    assert reason.limit == 0.5 < reason.value < 0.8
+    assert reason.why.startswith("of 40 texts that chance drew for this annotator 32 were given another label than the model's")
+
+
+def test_where_everybody_contradicts_the_model_it_is_the_model_that_is_wrong() -> None:
+    votes, evidence = drawn({"ann": 30, "ben": 31, "cid": 33})
+    assert rules(trust(votes, {}, evidence, _LIMITS)) == {}
+
+
+def test_of_two_who_differ_nobody_knows_who_is_right() -> None:
+    votes, evidence = drawn({"ann": 4, "eve": 36})
+    assert rules(trust(votes, {}, evidence, _LIMITS)) == {}
+
+
+def test_who_corrects_a_lot_is_not_contrary() -> None:
+    """Corrections differ from the model by what they are; only what chance drew for an annotator tells of them."""
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7})
+    corrections = [vote(500 + number, f"correction {number}", "y", "cid") for number in range(200)]
+    evidence |= {item.sequence: Evidence("v1", "x", 0.8) for item in corrections}
+    assert rules(trust([*votes, *corrections], {}, evidence, _LIMITS)) == {}
+
+
+def test_two_contrary_annotators_do_not_vouch_for_each_other() -> None:
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "dee": 8, "eve": 32, "eva": 33})
+    both = [vote(900, "sure", "y", "eve"), vote(901, "sure", "y", "eva")]
+    evidence |= {900: Evidence("v1", "x", 0.99), 901: Evidence("v1", "x", 0.99)}
+    found = rules(trust([*votes, *both], {}, evidence, _LIMITS))
+    assert set(found[900]) == set(found[901]) == {"contrary_annotator", "contradicts_model"}
+
+
+def test_without_a_limit_nobody_is_contrary() -> None:
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "eve": 40})
+    assert rules(trust(votes, {}, evidence, replace(_LIMITS, contrary_ratio=1.0))) == {}
