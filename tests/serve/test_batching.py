@@ -253,6 +253,26 @@ async def test_free_lanes_share_what_waits_and_long_texts_go_a_few_at_a_time(met
     await batcher.close()
 
 
+async def test_a_lane_that_is_done_beside_another_leaves_it_something_to_go_on_with(metrics: Metrics) -> None:
+    batcher = Batcher(BatchBudget(64, 4096), Admission(QueueLimits(200)), metrics, lanes=2)
+    batcher.start()
+    engine = FakeEngine(lanes=2, batch_texts=64)
+    engine.free.clear()
+    first = asyncio.create_task(batcher.score(engine, [words(3)] * 64))
+    await until(partial(_has_batches, engine, 2))
+    asked = [asyncio.create_task(batcher.score(engine, [words(3)])) for _ in range(60)]
+    await _waiting(batcher, 60)
+    engine.free.set()
+    await asyncio.gather(first, *asked)
+    sizes = [len(batch) for batch in engine.batches]
+    # Of 60 that wait beside 32 in the other lane a quarter of all; one who took the rest would leave the other none.
+    assert sizes[:2] == [32, 32]
+    assert sizes[2] == 23
+    assert max(sizes[2:]) <= 23
+    assert sum(sizes) == 124
+    await batcher.close()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=40), min_size=1, max_size=12), st.integers(1, 4))
 def test_lanes_answer_every_text_once_and_in_order(requests: list[list[int]], lanes: int) -> None:
