@@ -24,7 +24,7 @@ from core.drift.errors import Outcome, shortfall
 from core.drift.estimating import METHODS, calibrate, correct, estimate_without_labels
 from core.drift.profile import Profile
 from load_tests.drift_alarms import champion_of
-from train.judging import scores_of
+from train.scoring import scores_of
 
 _MIN_TEXTS = 30
 _AUDITED = (50, 100, 200)

@@ -27,7 +27,7 @@ from core.drift.verdict import decide
 from core.registry import Registry
 from core.text import clean
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.judging import scores_of
+from train.scoring import scores_of
 
 AUDITED_PER_WINDOW = 25
 RECENT_OUTCOMES = 200

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from core.bundle import read_manifest
-from core.gate import Answers, Evidence, GateDecision, GateLimits, Make, Reliability, decide, decide_first
+from core.bundle import Manifest, read_manifest
+from core.gate import Evidence, GateDecision, GateLimits, Make, decide, decide_first
 from core.label_book import LabelBook
 from core.labels import LabelSet
 from core.registry import Registry
@@ -18,20 +18,15 @@ from core.schemas import FitSpeed
 from core.settings import Settings
 from feedback.snapshot import Example, Snapshot
 from train.ancestry import encoder_version, texts_of_encoder
+from train.comparison import Comparison
 from train.crossfit import OutOfFold
 from train.expense import latency_ratio, size_ratio
 from train.forgetting import best_before
-from train.likelihood import likelihood_gains
 from train.looks import LookBook, holdout_of
-from train.measure import calibration_error, reliability
-from train.scoring import FloatMatrix, scores_of
 from train.slices import slices_of
-
-__all__ = ["earlier_examples", "fresh_examples", "judge_candidate", "limits_of", "scores_of"]
 
 # Of what the champion has learned, so that a fit does not keep answers to more than that.
 _MOST_EARLIER = 5_000
-_NOTHING = OutOfFold()
 
 
 def limits_of(settings: Settings) -> GateLimits:
@@ -70,68 +65,115 @@ def judge_candidate(
     champion's answers count as what they stand for by ``book``. ``audited`` are the text keys that chance chose and people
     judged.
     """
-    limits = limits_of(settings)
-    manifest = read_manifest(candidate)
-    parity = manifest.parity.label_agreement_ratio if manifest.parity else 1.0
-    holdout = holdout_of(snapshot)
     if champion is None:
-        commonest = Counter(example.label for example in holdout).most_common(1)
-        majority = commonest[0][1] / len(holdout) if commonest else 0.0
-        first = decide_first(len(holdout), manifest.metrics.get("accuracy", 0.0), majority, parity, limits)
-        return first.model_copy(update={"mode": settings.gate_mode})
-    before_speed = registry.manifest(champion).lineage.speed
-    looks = LookBook(registry, settings.home.snapshots).look(snapshot, champion)
-    names = _names(registry, champion, book)
-    before = best_before(registry, champion)
-    names_before = _names(registry, before, book) if before is not None else {}
-    labels = LabelSet.of([*manifest.labels, *names.values(), *names_before.values()])
-    comparison = _Comparison(registry.path(champion), names, candidate, labels, settings.home.cache)
-    after = OutOfFold.load(settings.home.cache, candidate)
-    before_it = OutOfFold.load(settings.home.cache, registry.path(champion))
-    fresh = fresh_examples(snapshot, registry, champion, settings, book)
-    asked = [row for row in fresh if _can_say(row, after, manifest.lineage.speed)]
-    taught = {example.text_key for example in _snapshot_of(registry, champion, settings).learned(before_speed)}
-    told = set(names.values())
-    old = [row for row in holdout if row.label in told]
-    said = [row for row in asked if row.label in told]
-    answers, calibration, honest = comparison.holdout(old)
-    # What chance drew stays a fair sample only without all texts that the champion was taught, rightly or wrongly.
-    recent = [row for row in said if row.text_key in audited and row.text_key not in taught]
-    by_heart = texts_of_encoder(encoder_version(registry, champion), settings)
-    earlier = [
-        row
-        for row in earlier_examples(snapshot, fresh, audited)
-        if row.label in told
-        and row.text_key not in by_heart
-        and _can_say(row, before_it, before_speed)
-        and _can_say(row, after, manifest.lineage.speed)
-    ]
-    drawn = comparison.fresh([*recent, *earlier], after, before_it)
-    evidence = Evidence(
-        holdout=answers,
-        recent=drawn.take(np.arange(len(recent))),
-        earlier=drawn.take(np.arange(len(recent), len(drawn.truth))),
-        corrections=comparison.fresh([row for row in said if row.text_key not in audited], after),
-        new=comparison.fresh([row for row in (*holdout, *asked) if row.label not in told], after),
-        before=(before, comparison.beside(registry.path(before), names_before).fresh(old)) if before is not None else None,
-        slices=slices_of(old),
-        looks=looks,
-    )
-    folders = registry.path(champion), candidate
-    slowness = latency_ratio(*folders, [example.text for example in old])
-    make = Make(parity, calibration, honest, size_ratio(*folders), slowness)
-    decision = decide(evidence, make, labels=list(labels), champion=champion, limits=limits)
+        decision = _judge_first(candidate, snapshot, settings)
+    else:
+        decision = _Case(candidate, champion, registry, snapshot, settings, book, audited).decide()
     return decision.model_copy(update={"mode": settings.gate_mode})
+
+
+def _judge_first(candidate: Path, snapshot: Snapshot, settings: Settings) -> GateDecision:
+    manifest, holdout = read_manifest(candidate), holdout_of(snapshot)
+    commonest = Counter(example.label for example in holdout).most_common(1)
+    majority = commonest[0][1] / len(holdout) if commonest else 0.0
+    accuracy = manifest.metrics.get("accuracy", 0.0)
+    return decide_first(len(holdout), accuracy, majority, _parity(manifest), limits_of(settings))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A candidate before the gate: the arguments of :func:`judge_candidate`."""
+
+    candidate: Path
+    champion: str
+    registry: Registry
+    snapshot: Snapshot
+    settings: Settings
+    book: LabelBook | None
+    audited: Set[str]
+
+    def decide(self) -> GateDecision:
+        """Take the look and let the rules decide on what it shows."""
+        manifest = read_manifest(self.candidate)
+        looks = LookBook(self.registry, self.settings.home.snapshots).look(self.snapshot, self.champion)
+        names = self._names(self.champion)
+        before = best_before(self.registry, self.champion)
+        names_before = self._names(before) if before is not None else {}
+        labels = LabelSet.of([*manifest.labels, *names.values(), *names_before.values()])
+        champion, cache = self.registry.path(self.champion), self.settings.home.cache
+        comparison = Comparison(champion, names, self.candidate, labels, cache)
+        after, before_it = OutOfFold.load(cache, self.candidate), OutOfFold.load(cache, champion)
+        rows = self._rows(set(names.values()), (before_it, after), manifest.lineage.speed)
+        answers, calibration, honest = comparison.holdout(rows.holdout)
+        drawn = comparison.fresh([*rows.recent, *rows.earlier], after, before_it)
+        forgotten = None
+        if before is not None:
+            forgotten = before, comparison.beside(self.registry.path(before), names_before).fresh(rows.holdout)
+        evidence = Evidence(
+            holdout=answers,
+            recent=drawn.take(np.arange(len(rows.recent))),
+            earlier=drawn.take(np.arange(len(rows.recent), len(drawn.truth))),
+            corrections=comparison.fresh(rows.corrections, after),
+            new=comparison.fresh(rows.new, after),
+            before=forgotten,
+            slices=slices_of(rows.holdout),
+            looks=looks,
+        )
+        slowness = latency_ratio(champion, self.candidate, [example.text for example in rows.holdout])
+        make = Make(_parity(manifest), calibration, honest, size_ratio(champion, self.candidate), slowness)
+        return decide(evidence, make, labels=list(labels), champion=self.champion, limits=limits_of(self.settings))
+
+    def _rows(self, told: Set[str], known: tuple[OutOfFold, OutOfFold], speed: FitSpeed) -> _Rows:
+        """Return what both are asked; ``told`` are the champion's labels, ``known`` what each would say had it not learned."""
+        before_it, after = known
+        before = _snapshot_of(self.registry, self.champion, self.settings)
+        before_speed = self.registry.manifest(self.champion).lineage.speed
+        holdout = holdout_of(self.snapshot)
+        fresh = fresh_examples(self.snapshot, self.registry, self.champion, self.settings, self.book)
+        asked = [row for row in fresh if _can_say(row, after, speed)]
+        said = [row for row in asked if row.label in told]
+        # What chance drew stays a fair sample only without all texts that the champion was taught, rightly or wrongly.
+        taught = {example.text_key for example in before.learned(before_speed)}
+        by_heart = texts_of_encoder(encoder_version(self.registry, self.champion), self.settings)
+        return _Rows(
+            holdout=[row for row in holdout if row.label in told],
+            new=[row for row in (*holdout, *asked) if row.label not in told],
+            recent=[row for row in said if row.text_key in self.audited and row.text_key not in taught],
+            corrections=[row for row in said if row.text_key not in self.audited],
+            earlier=[
+                row
+                for row in earlier_examples(self.snapshot, fresh, self.audited)
+                if row.label in told
+                and row.text_key not in by_heart
+                and _can_say(row, before_it, before_speed)
+                and _can_say(row, after, speed)
+            ],
+        )
+
+    def _names(self, version: str) -> dict[str, str]:
+        """Return what each label of a version is called by now."""
+        labels = self.registry.manifest(version).labels
+        return {name: name if self.book is None else self.book.now(name) or name for name in labels}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Examples that are asked: held out, of labels new to the champion, drawn since it learned and before, and corrected."""
+
+    holdout: list[Example]
+    new: list[Example]
+    recent: list[Example]
+    earlier: list[Example]
+    corrections: list[Example]
+
+
+def _parity(manifest: Manifest) -> float:
+    return manifest.parity.label_agreement_ratio if manifest.parity else 1.0
 
 
 def _can_say(row: Example, known: OutOfFold, speed: FitSpeed) -> bool:
     """Return whether a version of that speed has an honest answer to what people said: it never learned it, or as if not."""
     return row.text_key in known or (row.split == "test" and speed == "full")
-
-
-def _names(registry: Registry, version: str, book: LabelBook | None) -> dict[str, str]:
-    """Return what each label of a version is called by now."""
-    return {name: name if book is None else book.now(name) or name for name in registry.manifest(version).labels}
 
 
 def fresh_examples(
@@ -161,65 +203,3 @@ def earlier_examples(snapshot: Snapshot, fresh: Sequence[Example], audited: Set[
 
 def _snapshot_of(registry: Registry, version: str, settings: Settings) -> Snapshot:
     return Snapshot.load(settings.home.snapshots, registry.manifest(version).lineage.snapshot)
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """The champion and a candidate; ``names`` says what each of the champion's labels is called by now."""
-
-    champion: Path
-    names: Mapping[str, str]
-    candidate: Path
-    labels: LabelSet
-    cache: Path
-
-    def beside(self, folder: Path, names: Mapping[str, str]) -> _Comparison:
-        """Return the comparison of the candidate with another version in the champion's place."""
-        return replace(self, champion=folder, names=names)
-
-    def holdout(self, examples: Sequence[Example]) -> tuple[Answers, tuple[float, float] | None, Reliability | None]:
-        """Return the right labels, the champion's and the candidate's, as indices, and how honest both models' scores are."""
-        truth = self._truth(examples)
-        if not examples:
-            return Answers(truth, truth, truth), None, None
-        before = self._scores(self.champion, examples, self.names)
-        after = self._scores(self.candidate, examples, {})
-        answers = Answers(truth, before.argmax(axis=1), after.argmax(axis=1))
-        honest = Reliability(champion=reliability(before, truth), candidate=reliability(after, truth))
-        return answers, (calibration_error(before, truth), calibration_error(after, truth)), honest
-
-    def fresh(self, examples: Sequence[Example], after: OutOfFold = _NOTHING, before: OutOfFold = _NOTHING) -> Answers:
-        """Return the same of rows that are not held out, each model answering those it learned from as it would have without.
-
-        Rows whose labels neither of them knows are left out.
-        """
-        examples = [example for example in examples if example.label in self.labels]
-        truth = self._truth(examples)
-        if not examples:
-            return Answers(truth, truth, truth)
-        old = self._out_of_fold(self._scores(self.champion, examples, self.names), examples, before, self.names)
-        new = self._out_of_fold(self._scores(self.candidate, examples, {}), examples, after, {})
-        return Answers(truth, old.argmax(axis=1), new.argmax(axis=1), likelihood_gains(truth, old, new))
-
-    def _out_of_fold(
-        self, scores: FloatMatrix, examples: Sequence[Example], known: OutOfFold, names: Mapping[str, str]
-    ) -> FloatMatrix:
-        own = [self.labels.index(names.get(name, name)) for name in known.labels]
-        for place, example in enumerate(examples):
-            if example.text_key in known:
-                scores[place] = 0.0
-                np.add.at(scores[place], own, np.exp(known.scores[known.places[example.text_key]]))
-        return scores
-
-    def _truth(self, examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.array([self.labels.index(example.label) for example in examples], dtype=np.int64)
-
-    def _scores(self, folder: Path, examples: Sequence[Example], names: Mapping[str, str]) -> FloatMatrix:
-        """Return probabilities (n, labels of both); labels the model does not know have none."""
-        own = [self.labels.index(names.get(name, name)) for name in read_manifest(folder).labels]
-        scores = scores_of(folder, [example.text for example in examples], self.cache)
-        found = np.zeros((len(examples), len(self.labels)), dtype=np.float32)
-        for column, place in enumerate(own):
-            # Labels that were merged since add up.
-            found[:, place] += scores[:, column]
-        return found

@@ -18,7 +18,7 @@ from feedback.review_items import Candidate
 from feedback.sampling import margins, pick_uncertain_and_diverse
 from feedback.store import Store
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.judging import scores_of
+from train.scoring import scores_of
 from train.screening import screen_now
 
 FloatMatrix = NDArray[np.float32]

@@ -17,7 +17,7 @@ from feedback.snapshot import Snapshot
 from feedback.store import Store
 from feedback.suspicion import Evidence, Limits
 from feedback.trust import Trusted, trust
-from train.judging import scores_of
+from train.scoring import scores_of
 
 log = logging.getLogger("hone.learner")
 

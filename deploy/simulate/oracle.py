@@ -30,9 +30,9 @@ from feedback.examples import Example, hash_of
 from feedback.snapshot import Snapshot, build_snapshot
 from train.fit import fit
 from train.fitter import Fitted
-from train.judging import scores_of
 from train.progress import Report, Stages
 from train.request import STAGES, FitRequest, Workplace
+from train.scoring import scores_of
 
 
 class Oracle:

@@ -17,8 +17,8 @@ from core.settings import Settings
 from deploy.simulate.plan import Plan, Strategy
 from deploy.simulate.stream import Row, Stream
 from feedback.store import Store
-from train.judging import scores_of
 from train.progress import Report
+from train.scoring import scores_of
 from train.teach import TeachRequest, teach
 
 # Files of a bundle that are worth sharing among state folders; smaller ones may be changed in place, as logs are.

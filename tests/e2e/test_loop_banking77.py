@@ -22,7 +22,7 @@ from core.classifier import Classifier
 from core.registry import Registry
 from core.settings import Settings
 from tests.e2e.stacks import Stack, running
-from train.judging import scores_of
+from train.scoring import scores_of
 from train.teach import TeachRequest, teach
 
 DATA = Path(os.environ.get("HONE_BENCH_DATA", "../shared/data")) / "banking77" / "data.parquet"

@@ -16,7 +16,7 @@ from feedback.store import Store
 from feedback.suspicion import Limits
 from tests.feedback.records import prediction
 
-LIMITS = Limits(0.98, 0.5, 0.6, burst_corrections=3, burst_window_s=60.0, resemblance=0.85)
+LIMITS = Limits(0.98, 0.5, 0.5, 0.6, burst_corrections=3, burst_window_s=60.0, resemblance=0.85)
 _REASON = Reason(rule="disputed", value=0.4, limit=0.6, why="a test")
 
 

@@ -20,7 +20,8 @@ from feedback.examples import remove_examples, save_examples
 from feedback.snapshot import Example, Snapshot
 from tests.bundles import LABELS, write_ngram_bundle
 from tests.train.toys import install_champion, labelled_texts, toy_rows, write_bundle, write_out_of_fold
-from train.judging import judge_candidate, limits_of, scores_of
+from train.judging import judge_candidate, limits_of
+from train.scoring import scores_of
 
 
 def _rule(decision: GateDecision, name: str) -> Rule:

@@ -8,7 +8,7 @@ from core.drift.profile import read_profile
 from core.registry import Registry
 from core.settings import Settings
 from feedback.snapshot import Snapshot
-from train.judging import scores_of
+from train.scoring import scores_of
 from train.teach import TeachReport
 
 
