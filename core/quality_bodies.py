@@ -84,6 +84,9 @@ class AnnotatorAnswer(Wire):
     high: float = Field(description="and this.")
     alpha: float | None = Field(description="Krippendorff's alpha of the pairs of votes of which one is theirs.")
     quarantined: int = Field(description="How many of their corrections are held back now.")
+    contrary: bool = Field(
+        False, description="On what the audit drew they differ from the model, and others do not; judged by that."
+    )
 
 
 class AnnotatorsAnswer(Wire):

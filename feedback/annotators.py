@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from core.quality_bodies import AnnotatorAnswer, AnnotatorsAnswer
 from feedback.agreement import alpha, alpha_by_annotator, alpha_by_label
 from feedback.consensus import ANONYMOUS, Vote, find_consensus
+from feedback.contrary import Contrary, contrary_annotators
 from feedback.store import Store
 
 
-def annotators_of(store: Store) -> AnnotatorsAnswer:
-    """Return what all votes in the store say of those who cast them.
+def annotators_of(store: Store, contrary_ratio: float) -> AnnotatorsAnswer:
+    """Return what all votes in the store say of those who cast them; ``contrary_ratio`` as :class:`feedback.suspicion.Limits`.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    return describe(store.votes(), store.quarantined_by_annotator())
+    votes, book = store.votes(), store.label_book()
+    said = {sequence: replace(item, label=book.now(item.label) or item.label) for sequence, item in store.evidence().items()}
+    return describe(votes, store.quarantined_by_annotator(), contrary_annotators(votes, said, contrary_ratio))
 
 
-def describe(votes: Sequence[Vote], quarantined: Mapping[str, int]) -> AnnotatorsAnswer:
+def describe(votes: Sequence[Vote], quarantined: Mapping[str, int], contrary: Mapping[str, Contrary]) -> AnnotatorsAnswer:
     """Return reliabilities, the highest first, and agreement; ``quarantined`` are numbers of corrections by annotator."""
     units: dict[str, list[tuple[str, str]]] = {}
     for vote in votes:
@@ -37,8 +41,9 @@ def describe(votes: Sequence[Vote], quarantined: Mapping[str, int]) -> Annotator
             high=item.high,
             alpha=alphas.get(item.annotator),
             quarantined=quarantined.get(item.annotator, 0),
+            contrary=item.annotator in contrary,
         )
-        for item in find_consensus(votes, {}).reliabilities
+        for item in find_consensus(votes, {}, contrary).reliabilities
     ]
     return AnnotatorsAnswer(
         annotators=found, alpha=alpha(labels.values()), alpha_by_label=alpha_by_label(labels), shared_texts=len(shared)

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import beta
 
 from core.schemas import CorrectionKind
+from feedback.contrary import Contrary
 from feedback.dawid_skene import Fit, Prior, VoteArrays, fit
 
 ANONYMOUS = ""
@@ -22,6 +23,7 @@ ANONYMOUS = ""
 MODEL = "\0model"
 """The name of a model that votes; no annotator can have it, and it is judged like one but not listed."""
 _PRIOR = Prior()
+_NOBODY: Mapping[str, Contrary] = {}
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,16 @@ class Consensus:
         return decisions
 
 
-def find_consensus(votes: Sequence[Vote], known: Mapping[str, str]) -> Consensus:
-    """Return the consensus of ``votes``, one per annotator and text; ``known`` are labels of held-out texts by their keys."""
-    groups = {key: group for key, group in _by_text(votes).items() if len(group) > 1 or key in known}
+def find_consensus(votes: Sequence[Vote], known: Mapping[str, str], contrary: Mapping[str, Contrary] = _NOBODY) -> Consensus:
+    """Return the consensus of ``votes``, one per annotator and text; ``known`` are labels of held-out texts by their keys.
+
+    ``contrary`` annotators have no say in it: where others only ever spoke of the same texts as one of these, it would be as
+    likely that all others are wrong. What chance drew for them has judged them.
+    """
+    heard = [vote for vote in votes if vote.annotator not in contrary]
+    groups = {key: group for key, group in _by_text(heard).items() if len(group) > 1 or key in known}
     fitted, judges = _fit(groups, known) if groups else (None, {})
+    judges |= {who: (float(item.drawn - item.against), float(item.drawn)) for who, item in contrary.items()}
     cast = Counter(vote.annotator for vote in votes if vote.annotator != MODEL)
     found = [_reliability(who, count, *judges.get(who, (0.0, 0.0))) for who, count in cast.items()]
     return Consensus(tuple(sorted(found, key=lambda item: (-item.accuracy, item.annotator))), fitted)

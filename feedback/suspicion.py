@@ -11,7 +11,7 @@ from typing import Protocol
 from core.quality_bodies import Reason
 from core.settings import Settings
 from feedback.consensus import Consensus, Vote
-from feedback.contrary import Contrary, contrary_annotators
+from feedback.contrary import Contrary
 from feedback.near_duplicates import near_duplicates
 
 # Fewer judged votes say nothing certain of an annotator, whatever the interval.
@@ -60,7 +60,12 @@ Suspicions = Mapping[int, tuple[Reason, ...]]
 
 
 def find_suspicions(
-    votes: Sequence[Vote], evidence: Mapping[int, Evidence], known: Mapping[str, str], consensus: Consensus, limits: Limits
+    votes: Sequence[Vote],
+    evidence: Mapping[int, Evidence],
+    known: Mapping[str, str],
+    consensus: Consensus,
+    contrary: Mapping[str, Contrary],
+    limits: Limits,
 ) -> Suspicions:
     """Return the reasons against each suspicious vote, by its sequence number.
 
@@ -69,14 +74,14 @@ def find_suspicions(
         evidence: what a model that had not learned from it said of a vote's text.
         known: labels of held-out texts by their keys.
         consensus: of all these votes and ``known``.
+        contrary: annotators who contradict the model where others do not.
         limits: where suspicion begins.
     """
     found: dict[int, list[Reason]] = defaultdict(list)
-    contrary = contrary_annotators(votes, evidence, limits.contrary_ratio)
     backing = _backing([vote for vote in votes if vote.annotator not in contrary], consensus, limits)
     rules = (
         _against_holdout(votes, known),
-        _of_unreliable(votes, consensus, limits),
+        _of_unreliable([vote for vote in votes if vote.annotator not in contrary], consensus, limits),
         _of_contrary(votes, contrary, limits),
         in_bursts(votes, limits),
         against_model(votes, evidence, backing, limits),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from core.schemas import CorrectionKind
 from feedback.consensus import MODEL, Consensus, Vote, find_consensus
+from feedback.contrary import contrary_annotators
 from feedback.corrections import TrainingCorrection
 from feedback.suspicion import Evidence, Limits, Suspicions, find_suspicions
 
@@ -44,9 +45,11 @@ def trust(
         limits: where suspicion begins.
         standing: what people decided; a released vote is learned from, an upheld suspicion stands.
     """
-    consensus = find_consensus([*votes, *_casting_votes(votes, evidence, limits)], known)
+    contrary = contrary_annotators(votes, evidence, limits.contrary_ratio)
+    heard = [vote for vote in votes if vote.annotator not in contrary]
+    consensus = find_consensus([*votes, *_casting_votes(heard, evidence, limits)], known, contrary)
     believed = [vote for vote in votes if vote.sequence not in standing.upheld]
-    found = find_suspicions(believed, evidence, known, consensus, limits)
+    found = find_suspicions(believed, evidence, known, consensus, contrary, limits)
     suspicions = {sequence: reasons for sequence, reasons in found.items() if sequence not in standing.released}
     left = [vote for vote in believed if vote.sequence not in suspicions]
     decisions = consensus.decide(left)

@@ -32,7 +32,7 @@ def quality_router(parts: Parts) -> APIRouter:
     @router.get("/v1/annotators")
     async def list_annotators() -> AnnotatorsAnswer:
         """List annotators, the most reliable first, with how far they agree with each other."""
-        return await parts.store.call(annotators_of)
+        return await parts.store.call(annotators_of, parts.settings.suspect_contrary_ratio)
 
     @router.get("/v1/accuracy")
     async def live_accuracy() -> AccuraciesAnswer:

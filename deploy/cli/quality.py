@@ -39,8 +39,9 @@ def annotators(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     from feedback.annotators import annotators_of
 
-    with open_store(settings_of(context)) as store:
-        found = annotators_of(store)
+    settings = settings_of(context)
+    with open_store(settings) as store:
+        found = annotators_of(store, settings.suspect_contrary_ratio)
     if as_json:
         show_json(found.model_dump(mode="json"))
         return

@@ -171,6 +171,23 @@ def test_who_corrects_a_lot_is_not_contrary() -> None:
     assert rules(trust([*votes, *corrections], {}, evidence, _LIMITS)) == {}
 
 
+def test_second_opinions_on_what_a_contrary_annotator_said_do_not_turn_the_tables() -> None:
+    """Where honest annotators share texts with the contrary one alone, that all of them are wrong would explain it as well."""
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "eve": 36})
+    opinions = [
+        replace(
+            item, sequence=1000 + item.sequence, annotator=("ann", "ben")[item.sequence % 2], label="yx"["xy".index(item.label)]
+        )
+        for item in votes
+        if item.annotator == "eve"
+    ]
+    trusted = trust([*votes, *(replace(item, drawn=False) for item in opinions)], {}, evidence, _LIMITS)
+    assert {vote.annotator for vote in votes if vote.sequence in trusted.suspicions} == {"eve"}
+    assert not {item.sequence for item in opinions} & set(trusted.suspicions)
+    assert [item.annotator for item in trusted.consensus.reliabilities][-1] == "eve"
+    assert trusted.consensus.of("eve").accuracy < 0.2
+
+
 def test_two_contrary_annotators_do_not_vouch_for_each_other() -> None:
     votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "dee": 8, "eve": 32, "eva": 33})
     both = [vote(900, "sure", "y", "eve"), vote(901, "sure", "y", "eva")]
