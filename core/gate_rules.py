@@ -21,8 +21,8 @@ from core.gate_statistics import (
 
 # From how many rows on the gate asks how likely the right labels are: a bound that holds for any gains is wide for a few.
 _SCORED_ROWS = 30
-# How many answers that turn right pay for one that turns wrong, however many those are.
-_WORTH_FLIPS = 2
+# Of the right answers that independent errors would turn wrong, the share that a candidate may turn.
+_MOST_RELATIVE_FLIPS = 0.5
 
 
 def holdout_rows(rows: int, limits: GateLimits) -> Rule:
@@ -148,15 +148,17 @@ def slice_floor(holdout: Answers, slices: Mapping[str, IntVector], limits: GateL
 def negative_flips(holdout: Answers, limits: GateLimits) -> Rule:
     """Ask how many answers people could rely on turn wrong (Yan et al. 2021, arXiv 2011.09161).
 
-    Half as many as turn right are not too many, unless none may: who is wrong about a fifth of all rows cannot become much
-    better otherwise.
+    Models that are wrong about many rows turn many, whatever they are worth. So more may turn, unless none may, where they are
+    fewer than half of what two models as good would turn that err independently: a relative rate of 0.5 in that paper.
     """
     rows = len(holdout.truth)
     better, worse = holdout.flips
     ratio = worse / rows if rows else 0.0
     limit = limits.max_negative_flip_ratio
     if limit and rows:
-        limit = max(limit, better / (_WORTH_FLIPS * rows))
+        right_before = float((holdout.champion == holdout.truth).mean())
+        wrong_now = float((holdout.candidate != holdout.truth).mean())
+        limit = max(limit, _MOST_RELATIVE_FLIPS * right_before * wrong_now)
     why = f"{worse} of {rows} rows that were right turn wrong, and {better} that were wrong turn right"
     return _at_most("negative_flips", ratio, limit, why)
 

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from core.gate_statistics import wilson
 
-# One-sided at 99%: all annotators are asked again with every look at the corrections.
-_Z = 2.326348
+# Each side at 97.5%.
+_Z = 1.959964
 # One other person may be the one who is wrong.
 _LEAST_OTHERS = 2
 
@@ -46,7 +46,7 @@ class Said(Protocol):
 
 @dataclass(frozen=True)
 class Contrary:
-    """Of ``drawn`` texts the annotator gave ``against`` another label than the model; bounds are one-sided at 99%."""
+    """Of ``drawn`` texts the annotator gave ``against`` another label than the model; each bound holds with 97.5%."""
 
     drawn: int
     against: int

@@ -48,7 +48,9 @@ class GateSettings(BaseSettings):
         0.10, description="Most recall one class, or accuracy one slice, may lose when the loss is significant."
     )
     gate_max_negative_flip_ratio: Ratio = Field(
-        0.05, description="Most holdout rows that may turn from right to wrong, unless twice as many turn right; 0: none may."
+        0.05,
+        description="Most holdout rows that may turn from right to wrong, or if that is more, half of what two unrelated "
+        "models as good would turn; 0: none may.",
     )
     gate_min_parity_ratio: Ratio = Field(0.99, description="Least agreement of the exported engine with torch.")
     gate_max_calibration_loss_ratio: Ratio = Field(0.05, description="Most by which the expected calibration error may rise.")

@@ -222,8 +222,8 @@ def test_what_any_other_model_would_put_right_is_no_wish_fulfilled() -> None:
             lambda: _decide(_join(answers(89, 0, 11, label=1), answers(900, 20))),
         ),
         ("negative_flips", lambda: _decide(answers(900, 50, 50)), lambda: _decide(answers(899, 50, 51))),
-        # Beyond that, two that turn right pay for one that turns wrong.
-        ("negative_flips", lambda: _decide(answers(760, 160, 80)), lambda: _decide(answers(761, 159, 80))),
+        # Beyond that, half of 0.7 · 0.3, which is what two models would turn that are right about 700 of 1000 independently.
+        ("negative_flips", lambda: _decide(answers(595, 105, 105, 195)), lambda: _decide(answers(594, 106, 106, 194))),
         # One-sided exact: 5 to 0 is 1/32, 6 to 0 is 1/64; half of alpha 0.05, for the first look, lies between.
         ("holdout_gain", lambda: _decide(answers(1000, 6)), lambda: _decide(answers(1000, 5))),
         # The second look may use a sixth: 7 to 0, 1/128, passes and 6 to 0 does not.
