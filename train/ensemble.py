@@ -19,7 +19,7 @@ from core.bundle import Manifest
 from core.errors import DataError, InputError
 from core.gate import GateDecision
 from core.labels import LabelSet
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings
 from core.text import TextSettings
 from feedback.snapshot import Snapshot
@@ -83,7 +83,7 @@ def ensemble(settings: Settings, request: EnsembleRequest, progress: Report = si
         DataError: what a member saw is gone, or it has learned rows that are to judge.
     """
     settings.home.prepare()
-    registry = Registry(settings.home.registry)
+    registry = registry_of(settings)
     versions = tuple(dict.fromkeys(registry.resolve(version) for version in request.versions))
     if len(versions) < 2:
         raise InputError(f"an ensemble is made of two versions or more; there is {', '.join(versions) or 'none'}")

@@ -15,7 +15,7 @@ from core.classifier import Classifier
 from core.errors import DataError
 from core.gate import GateDecision
 from core.gate_statistics import loss_bounds, mcnemar
-from core.registry import Registry
+from core.registries import registry_of
 from core.settings import Settings
 from core.text import TextSettings
 from feedback.examples import hash_of, save_examples
@@ -237,7 +237,7 @@ class _Outcome:
         return bought(right, before)
 
     def _registered(self, report: SearchReport, fitted: Fitted, best: Trial, *, promote: bool) -> SearchReport:
-        registry = Registry(self._settings.home.registry)
+        registry = registry_of(self._settings)
         decision = judge_candidate(fitted.folder, registry.aliases().champion, registry, self._snapshot, self._settings)
         why = f"trial {best.number} of {len(report.trials)} of a search on {report.source}"
         version = registry.register(fitted.folder, decision, by="search", why=why)

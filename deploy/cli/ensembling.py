@@ -66,10 +66,11 @@ def ensemble(
     if as_json:
         show_json(report.model_dump(mode="json"))
     else:
-        _show(report)
+        show_ensemble(report)
 
 
-def _show(report: EnsembleReport) -> None:
+def show_ensemble(report: EnsembleReport) -> None:
+    """Show what one was made of, and what it led to."""
     members: list[list[object]] = [
         [member.version, percent(member.validation_accuracy), percent(member.accuracy), "yes" if member.used else "no"]
         for member in report.members

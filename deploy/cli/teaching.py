@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import InputError
 from core.finetuning import finetuning
 from core.settings import Settings
 from deploy.cli.context import JsonOption, settings_of
+from deploy.cli.ensembling import show_ensemble
 from deploy.cli.finetuning import LoraOption, PresetOption, SetOption, wish_of
 from deploy.cli.show import percent, progress_bar, say, show_decision, show_json, show_table
 
 if TYPE_CHECKING:
+    from train.ensemble import EnsembleReport
     from train.teach import TeachReport, TeachRequest
 
 
@@ -76,6 +79,12 @@ def train(
     folds: Annotated[
         int | None, typer.Option("--folds", min=2, max=50, help="Cross-validate in so many folds instead; registers nothing.")
     ] = None,
+    members: Annotated[
+        int,
+        typer.Option(
+            min=1, max=20, help="With --speed full: train so many, with seeds from --seed on, and average their weights."
+        ),
+    ] = 1,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=1024, help="Train the encoder over so many workers, in place of HONE_LEARN_WORKERS."),
@@ -97,11 +106,13 @@ def train(
       hone train --data reviews.csv --folds 5
       hone train --data applications.csv --balance 0.5 --reweigh region
       hone train --data reviews.parquet --speed full --workers 4
+      hone train --data reviews.parquet --speed full --members 3
     """
     from deploy.stack.cluster import ray_at_hand
     from deploy.stack.preflight import teaching
+    from train.members import teach_members
     from train.request import Workers
-    from train.teach import TeachRequest, teach
+    from train.teach import TeachReport, TeachRequest, teach
 
     settings = settings_of(context)
     if workers is not None:
@@ -122,16 +133,23 @@ def train(
         reweigh=reweigh,
     )
     spread = request.speed == "full" and Workers.of(settings) is not None
+    if folds is not None and members > 1:
+        raise InputError("--folds measures single trainings; leave --members out")
     if folds is not None:
         with ray_at_hand(settings, wanted=spread):
             _cross_validate(settings, request, folds, as_json=as_json)
         return
     with teaching(settings.home), ray_at_hand(settings, wanted=spread), progress_bar("training") as progress:
-        report = teach(settings, request, progress)
+        if members > 1:
+            made: TeachReport | EnsembleReport = teach_members(settings, request, members, progress)
+        else:
+            made = teach(settings, request, progress)
     if as_json:
-        show_json(report.model_dump(mode="json"))
+        show_json(made.model_dump(mode="json"))
+    elif isinstance(made, TeachReport):
+        show_report(made)
     else:
-        show_report(report)
+        show_ensemble(made)
 
 
 def _cross_validate(settings: Settings, request: TeachRequest, folds: int, *, as_json: bool) -> None:
