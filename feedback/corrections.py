@@ -23,7 +23,8 @@ _TAKEN = ("sequence", "text", "text_key", "label", "kind", "annotator", "model_v
 class TrainingCorrection:
     """What is to be learned of one text; ``sequence`` orders corrections by arrival.
 
-    ``supported_by`` are the sequence numbers of all corrections that say so, where there was a vote.
+    ``supported_by`` are the sequence numbers of all corrections that say so, where there was a vote. ``drawn``: chance chose
+    the text for one of those who say so.
     """
 
     sequence: int
@@ -35,6 +36,7 @@ class TrainingCorrection:
     model_version: str | None
     predicted_label: str | None
     supported_by: tuple[int, ...] = ()
+    drawn: bool = False
 
 
 class Outcomes(NamedTuple):

@@ -87,7 +87,8 @@ def build_snapshot(
 
     A correction of a base text in the train split gives it its label; of a held-out base text it changes nothing, and is
     counted where it disagrees. Any other text joins, in the split that its key decides. A corrected text weighs
-    ``correction_weight``, a confirmed one 1.0. Base rows of a text that stands in several splits stay in the strictest only:
+    ``correction_weight``, a confirmed one 1.0, and so does one that chance drew: what was drawn is as traffic is, unless its
+    errors count for more. Base rows of a text that stands in several splits stay in the strictest only:
     test, then validation.
 
     Raises:
@@ -117,7 +118,7 @@ def _merge(
     """Return what the correction amounts to and the example it makes, None where everything stays as it is."""
     if correction.label not in labels:
         return "unknown_labels", None
-    weight = correction_weight if correction.kind == "correction" else 1.0
+    weight = correction_weight if correction.kind == "correction" and not correction.drawn else 1.0
     if known is None:
         key = correction.text_key
         example = Example(correction.text, key, correction.label, split_of(key), correction.kind, weight)

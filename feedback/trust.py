@@ -92,4 +92,5 @@ def _merged(group: Sequence[Vote]) -> TrainingCorrection:
         model_version=newest.model_version,
         predicted_label=newest.predicted_label,
         supported_by=tuple(sorted(vote.sequence for vote in group)),
+        drawn=any(vote.drawn for vote in group),
     )

@@ -102,7 +102,11 @@ class LearningSettings(BaseSettings):
     memory_poll_s: float = Field(
         0.25, gt=0, le=60, description="Seconds between looks for what other replicas and the learner have done to corrections."
     )
-    correction_weight: float = Field(4.0, gt=0, description="Weight of a corrected text against a base text in training.")
+    correction_weight: float = Field(
+        4.0,
+        gt=0,
+        description="Weight in training of a corrected text. A base text has 1, and so has what the audit drew.",
+    )
 
     drift_window_rows: int = Field(
         500, ge=0, le=10_000, description="Predictions that make a window, which is compared for drift; 0: none are."

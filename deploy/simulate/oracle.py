@@ -118,9 +118,9 @@ class Oracle:
         for row, label, name in zip(step.rows, answered[place], names, strict=True):
             drawn = is_drawn(name, self._work.plan.label_ratio)
             if drawn or (label != row.label and self._people.corrects(row)):
-                self._received.append(self._correction(row, label))
+                self._received.append(self._correction(row, label, drawn=drawn))
 
-    def _correction(self, row: Row, answered: str) -> TrainingCorrection:
+    def _correction(self, row: Row, answered: str, *, drawn: bool) -> TrainingCorrection:
         voice = self._people.first(row)
         self._wrong += voice.label != row.label
         return TrainingCorrection(
@@ -132,6 +132,7 @@ class Oracle:
             annotator=voice.annotator,
             model_version=None,
             predicted_label=answered,
+            drawn=drawn,
         )
 
     def _fit(self, name: str) -> RunRecord:

@@ -199,3 +199,8 @@ def test_two_contrary_annotators_do_not_vouch_for_each_other() -> None:
 def test_without_a_limit_nobody_is_contrary() -> None:
     votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "eve": 40})
     assert rules(trust(votes, {}, evidence, replace(_LIMITS, contrary_ratio=1.0))) == {}
+
+
+def test_what_is_learned_tells_whether_chance_drew_it() -> None:
+    votes = [replace(vote(1, "a", "x"), drawn=True), vote(2, "a", "x", "ben"), vote(3, "b", "x")]
+    assert {item.text: item.drawn for item in trust(votes, {}, {}, _LIMITS).corrections} == {"a": True, "b": False}
