@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from core.errors import HoneError, StackError
 from core.finetuning import PRESETS, FinetuneSettings, finetuning
 from core.keys import ROLES
-from core.metrics import CATALOGUE, LABELS, OTHER, Metric
+from core.metric_catalogue import CATALOGUE, LABELS, OTHER, Metric
 from core.schemas import ExplanationAnswer, PredictionAnswer, PredictRequest
 from core.settings import Settings
 from core.shapley import SOURCE
@@ -185,7 +185,7 @@ def _metrics_page() -> str:
     labels = [(f"`{name}`", label.most, label.meaning) for name, label in LABELS.items()]
     return _page(
         "Metrics",
-        "core/metrics.py",
+        "core/metric_catalogue.py",
         "`GET /metrics` of any replica answers for all processes of the stack; [watching.md](watching.md) says what to make of "
         "it. A histogram has `_bucket`, `_sum` and `_count`. Counters and histograms of processes that have ended stay in the "
         "sums; gauges are of living processes.",

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
+from core.metric_catalogue import LABELS
 from core.metric_cells import CellFile, CellFolder
 from core.metric_files import read_families
-from core.metrics import LABELS, Metrics
+from core.metrics import Metrics
 
 _ROOT = Path(__file__).parents[2]
 _PREDICTED: list[tuple[str, dict[str, str]]] = [("hone_predictions_total", {}), ("hone_prediction_seconds", {})]

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.metrics import CATALOGUE, LABELS, Metric, Metrics, exposition
+from core.metric_catalogue import CATALOGUE, LABELS, Metric
+from core.metrics import Metrics, exposition
 
 _ROOT = Path(__file__).parents[2]
 _BASE_UNITS = {"seconds", "bytes", "ratio", "info"}

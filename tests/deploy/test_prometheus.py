@@ -20,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from core.metrics import LABELS
+from core.metric_catalogue import LABELS
 from core.registry import Registry
 from core.settings import Settings
 from deploy.reference import ROOT

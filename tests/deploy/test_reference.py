@@ -12,7 +12,7 @@ from pydantic import BaseModel
 import core.run_bodies
 import core.schemas
 from core.errors import HoneError
-from core.metrics import CATALOGUE
+from core.metric_catalogue import CATALOGUE
 from core.settings import Settings
 from deploy.cli import app
 from deploy.reference import ROOT, render

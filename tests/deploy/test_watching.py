@@ -15,7 +15,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard as Schema
 from typer.testing import CliRunner, Result
 
-from core.metrics import CATALOGUE
+from core.metric_catalogue import CATALOGUE
 from core.settings import Settings
 from core.slo import LATENCY_BUCKETS_S, Objectives
 from deploy.cli import app
