@@ -54,10 +54,11 @@ def annotators(context: typer.Context, as_json: JsonOption = False) -> None:
             f"{percent(item.low)} to {percent(item.high)}",
             None if item.alpha is None else f"{item.alpha:.2f}",
             item.quarantined,
+            "contradicts the model where others do not" if item.contrary else "",
         ]
         for item in found.annotators
     ]
-    show_table(["annotator", "votes", "judged", "accuracy", "90% interval", "alpha", "held back"], rows)
+    show_table(["annotator", "votes", "judged", "accuracy", "90% interval", "alpha", "held back", ""], rows)
     overall = "none yet" if found.alpha is None else f"{found.alpha:.3f}"
     say(f"{found.shared_texts} texts have several annotators; Krippendorff's alpha: {overall}")
 

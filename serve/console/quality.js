@@ -45,7 +45,7 @@ export class Quality {
     const { annotators, alpha: all, alpha_by_label: byLabel, shared_texts: shared } = this.found.annotators;
     const rows = annotators.map((one) => [
       one.annotator ?? word("nobody"),
-      percent(one.accuracy) + between(one),
+      percent(one.accuracy) + between(one) + (one.contrary ? ` · ${word("contrary")}` : ""),
       `${one.judged} / ${one.votes}`,
       alpha(one.alpha),
       `${one.quarantined}`,

@@ -89,6 +89,7 @@ const FORMS = [
   // Corrections that are held back
   ["the text is held out to measure by, and its label there is another one", "该文本留作评测用，在那里的标签不同"],
   ["of {} votes that others or the holdout can judge, about {} are right", "在可由他人或留出集数据评判的 {0} 次标注中，约 {1} 正确"],
+  ["of {} texts that chance drew for this annotator {} were given another label than the model's; where others were asked, at most {}", "随机抽给该标注者的 {0} 条文本中，有 {1} 条与模型答案不同；其他标注者最多 {2}"],
   ["more than {} came from one annotator within {} s", "同一标注者在 {1} 秒内给出超过 {0} 条"],
   ["{}, which had not learned it, is {} sure of another label, and nobody else agrees", "没有学过它的 {0} 有 {1} 的把握是另一个标签，且无人赞同这条更正"],
   ["a text that is all but the same was given another label by as many people or more", "几乎相同的文本被同样多或更多的人标为另一个标签"],
