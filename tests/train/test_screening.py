@@ -12,6 +12,7 @@ from core.registry import Registry
 from core.schemas import CorrectionRequest, PredictionRecord
 from core.settings import Settings
 from core.text import text_key
+from feedback.annotators import annotators_of
 from feedback.store import Store
 from tests.train.toys import install_champion
 from train.frozen import cross_validated
@@ -71,6 +72,41 @@ def test_a_second_voice_lets_a_correction_through(settings: Settings, logged: St
     logged.add_correction(CorrectionRequest(text="live 1 positive", label="negative", annotator="ben"))
     assert _learned(settings, logged, registry) == {"live 1 positive": "negative"}
     assert logged.quarantined().total == 0
+
+
+def test_who_says_the_opposite_of_what_the_audit_drew_is_held_back_with_all_else_they_say(
+    settings: Settings, store: Store, registry: Registry
+) -> None:
+    records = [
+        PredictionRecord(
+            prediction_id=f"p{number}",
+            created_at=datetime.now(UTC),
+            text=f"live {number} positive",
+            text_key=text_key(f"live {number} positive"),
+            label="positive",
+            score=0.8,
+            model_version="v1",
+            source="head",
+        )
+        for number in range(45)
+    ]
+    store.log_predictions(records)
+    store.draw_audit(1.0, None)
+    for who, label in (("ann", "positive"), ("ben", "positive"), ("eve", "negative")):
+        for item in store.next_review(who, 15, {"audit": 1.0, "suspect": 0.0, "uncertain": 0.0}, 600.0).items:
+            task = store.review_task(item.item_id, who)
+            store.add_correction(CorrectionRequest(prediction_id=task.prediction_id, label=label, annotator=who))
+            store.finish_review(item.item_id, who, label)
+    store.add_correction(CorrectionRequest(text="unasked, of eve", label="negative", annotator="eve"))
+    learned = _learned(settings, store, registry)
+    assert len(learned) == 30
+    assert set(learned.values()) == {"positive"}
+    held = store.quarantined().suspicions
+    assert {(item.correction.annotator, item.reasons[0].rule) for item in held} == {("eve", "contrary_annotator")}
+    listed = {item.annotator: item for item in annotators_of(store, settings.suspect_contrary_ratio).annotators}
+    assert [who for who, item in listed.items() if item.contrary] == ["eve"]
+    assert listed["eve"].accuracy < 0.25
+    assert len(_learned(settings.model_copy(update={"suspect_contrary_ratio": 1.0}), store, registry)) == 46
 
 
 def test_texts_without_an_answer_are_judged_by_the_champion(settings: Settings, store: Store, registry: Registry) -> None:
