@@ -4,6 +4,7 @@
 
     python -m load_tests.accuracy --data $DATA/banking77/data.parquet --bar 0.948 --out results
     python -m load_tests.accuracy --data $DATA/clinc150/data.parquet --out-of-scope oos --in-scope-accuracy 0.97 --bar 0.97
+    python -m load_tests.accuracy --data $DATA/sst2/data.parquet --way thorough --bar 0.9 --out results
 
 Each training is that of ``hone train --speed full --seed N``; every choice in it (epoch, weight of the n-grams, temperature,
 engine, threshold) is made on training and validation rows, and the test part is read once, when a version is finished. Then the
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.finetuning import PRESETS, finetuning, parse_changes
 from core.registry import Registry
 from core.settings import Settings
 from feedback.snapshot import Snapshot
@@ -161,14 +163,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="Parquet with text, label and split")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="in place of the usual number")
+    parser.add_argument("--way", default="balanced", help='a preset and what differs from it, "thorough dropout=0.2"')
     parser.add_argument("--out-of-scope", metavar="LABEL", help="label of rows that the model should not answer")
     parser.add_argument("--in-scope-accuracy", type=float, help="what rows in scope keep, on validation rows")
     parser.add_argument("--bar", type=float, help="the mean over seeds that is wanted")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for JSON and CSV")
     parser.add_argument("--home", type=Path, help="state folder to go on with; absent: one that goes with the command")
     options = parser.parse_args()
-    tuning = FinetuneSettings() if options.epochs is None else FinetuneSettings(epochs=options.epochs)
+    preset, *pairs = options.way.split()
+    if preset not in PRESETS:
+        parser.error(f"--way begins with a preset: {', '.join(PRESETS)}; got {preset!r}")
+    tuning = finetuning(preset, parse_changes(pairs))
     plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy)
     # Each training has a seed of its own, which its version names.
     common = {name: value for name, value in asdict(tuning).items() if name != "seed"}
