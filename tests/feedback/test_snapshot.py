@@ -93,10 +93,8 @@ def test_the_last_word_on_a_trained_text_wins(base: list[Example], corrections: 
 def test_what_chance_drew_weighs_as_much_whether_it_corrects_or_confirms() -> None:
     """A drawn sample is as traffic is; with its errors counted four times it would be another traffic."""
     words = [
-        replace(training_correction(number, f"text {number}", "positive", kind), drawn=drawn)
-        for number, (kind, drawn) in enumerate(
-            [("correction", True), ("confirmation", True), ("correction", False), ("confirmation", False)], start=1
-        )
+        replace(training_correction(number, f"text {number}", "positive", kind), drawn=number <= 2)
+        for number, kind in enumerate([*_KINDS, *_KINDS], start=1)
     ]
     weights = {row.text: row.weight for row in build_snapshot([Example.of("a", "positive")], words, _LABELS, 4.0).examples}
     assert [weights[f"text {number}"] for number in range(1, 5)] == [1.0, 1.0, 4.0, 1.0]
