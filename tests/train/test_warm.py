@@ -85,7 +85,7 @@ def test_one_process_fits_one_head_after_the_other(taught: Settings, store_of_ta
             job = _claimed(store_of_taught, taught)
             assert read_manifest(fit(job)).lineage.run == job.run_id
             assert _processes() == [process]
-        assert process.nice() == psutil.Process().nice() + 5
+        assert process.nice() == max(5, psutil.Process().nice())
         with pytest.raises(HoneError, match="is missing"):
             fit(replace(_claimed(store_of_taught, taught), snapshot="f" * 64))
         assert _processes() == [process]
