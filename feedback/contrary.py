@@ -11,37 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from core.gate_statistics import wilson
+
+if TYPE_CHECKING:
+    from feedback.consensus import Vote
+    from feedback.suspicion import Evidence
 
 # Each side at 97.5%.
 _Z = 1.959964
 # One other person may be the one who is wrong.
 _LEAST_OTHERS = 2
-
-
-class Word(Protocol):
-    """One annotator's last word on one text; ``drawn``: chance chose the text for them."""
-
-    @property
-    def sequence(self) -> int: ...
-
-    @property
-    def annotator(self) -> str: ...
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def drawn(self) -> bool: ...
-
-
-class Said(Protocol):
-    """What a model said of a text that it had not learned from."""
-
-    @property
-    def label(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -54,10 +35,11 @@ class Contrary:
     others_high: float
 
 
-def contrary_annotators(votes: Iterable[Word], evidence: Mapping[int, Said], least_ratio: float) -> dict[str, Contrary]:
+def contrary_annotators(votes: Iterable[Vote], evidence: Mapping[int, Evidence], least_ratio: float) -> dict[str, Contrary]:
     """Return the annotators who certainly differ from the model on more than ``least_ratio`` of what chance drew for them.
 
-    And certainly more often than all others together, of whom there are two at least.
+    And certainly more often than all others together, of whom there are two at least. Votes for a label that no model has ever
+    said tell nothing: who uses a new label first differs from all models, and rightly.
 
     Args:
         votes: the last word of each annotator on each text.
@@ -66,9 +48,10 @@ def contrary_annotators(votes: Iterable[Word], evidence: Mapping[int, Said], lea
     """
     drawn: Counter[str] = Counter()
     against: Counter[str] = Counter()
+    taught = {said.label for said in evidence.values()}
     for vote in votes:
         said = evidence.get(vote.sequence)
-        if vote.drawn and said is not None:
+        if vote.drawn and said is not None and vote.label in taught:
             drawn[vote.annotator] += 1
             against[vote.annotator] += said.label != vote.label
     if len(drawn) <= _LEAST_OTHERS:

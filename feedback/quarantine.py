@@ -151,7 +151,7 @@ _ANSWERS_AUDIT = (
     review_items.c.prediction_id == corrections.c.prediction_id,
     review_items.c.stratum == "audit",
     review_items.c.state == "done",
-    func.coalesce(review_items.c.annotator, ANONYMOUS) == VOTER,
+    review_items.c.annotator == VOTER,
 )
 
 

@@ -138,7 +138,8 @@ def drawn(wrong: Mapping[str, int], each: int = 40) -> tuple[list[Vote], dict[in
         for number in range(each):
             label = "y" if number < against else "x"
             votes.append(replace(vote(len(votes), f"{who} {number}", label, who), drawn=True))
-    return votes, {vote.sequence: Evidence("v1", "x", 0.8) for vote in votes}
+    # Of another text it said the other label, so it knows both.
+    return votes, {vote.sequence: Evidence("v1", "x", 0.8) for vote in votes} | {-1: Evidence("v1", "y", 0.8)}
 
 
 def test_one_who_contradicts_the_model_where_others_do_not_is_held_back_without_a_second_opinion() -> None:
@@ -155,6 +156,12 @@ def test_one_who_contradicts_the_model_where_others_do_not_is_held_back_without_
 
 def test_where_everybody_contradicts_the_model_it_is_the_model_that_is_wrong() -> None:
     votes, evidence = drawn({"ann": 30, "ben": 31, "cid": 33})
+    assert rules(trust(votes, {}, evidence, _LIMITS)) == {}
+
+
+def test_who_uses_a_new_label_first_is_not_contrary() -> None:
+    votes, evidence = drawn({"ann": 8, "ben": 9, "cid": 7, "eve": 36})
+    del evidence[-1]
     assert rules(trust(votes, {}, evidence, _LIMITS)) == {}
 
 

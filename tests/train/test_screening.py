@@ -28,23 +28,25 @@ def registry(settings: Settings) -> Registry:
     return install_champion(settings, mistaken=False)
 
 
+def _answered(number: int, score: float, label: str = "positive") -> PredictionRecord:
+    """Return the record of an answer of the champion."""
+    text = f"live {number} {label}"
+    return PredictionRecord(
+        prediction_id=f"p{number}",
+        created_at=datetime.now(UTC),
+        text=text,
+        text_key=text_key(text),
+        label=label,
+        score=score,
+        model_version="v1",
+        source="head",
+    )
+
+
 @pytest.fixture
 def logged(store: Store) -> Store:
     """Give a store with predictions of the champion: p0 to p19, of which p7 is the least certain."""
-    records = [
-        PredictionRecord(
-            prediction_id=f"p{number}",
-            created_at=datetime.now(UTC),
-            text=f"live {number} positive",
-            text_key=text_key(f"live {number} positive"),
-            label="positive",
-            score=0.4 if number == 7 else 0.99,
-            model_version="v1",
-            source="head",
-        )
-        for number in range(20)
-    ]
-    store.log_predictions(records)
+    store.log_predictions([_answered(number, 0.4 if number == 7 else 0.99) for number in range(20)])
     return store
 
 
@@ -77,30 +79,20 @@ def test_a_second_voice_lets_a_correction_through(settings: Settings, logged: St
 def test_who_says_the_opposite_of_what_the_audit_drew_is_held_back_with_all_else_they_say(
     settings: Settings, store: Store, registry: Registry
 ) -> None:
-    records = [
-        PredictionRecord(
-            prediction_id=f"p{number}",
-            created_at=datetime.now(UTC),
-            text=f"live {number} positive",
-            text_key=text_key(f"live {number} positive"),
-            label="positive",
-            score=0.8,
-            model_version="v1",
-            source="head",
-        )
-        for number in range(45)
-    ]
-    store.log_predictions(records)
+    other = {"positive": "negative", "negative": "positive"}
+    store.log_predictions([_answered(number, 0.8, list(other)[number % 2]) for number in range(45)])
     store.draw_audit(1.0, None)
-    for who, label in (("ann", "positive"), ("ben", "positive"), ("eve", "negative")):
+    for who in ("ann", "ben", "eve"):
         for item in store.next_review(who, 15, {"audit": 1.0, "suspect": 0.0, "uncertain": 0.0}, 600.0).items:
             task = store.review_task(item.item_id, who)
+            right = item.text.split()[-1]
+            label = other[right] if who == "eve" else right
             store.add_correction(CorrectionRequest(prediction_id=task.prediction_id, label=label, annotator=who))
             store.finish_review(item.item_id, who, label)
     store.add_correction(CorrectionRequest(text="unasked, of eve", label="negative", annotator="eve"))
     learned = _learned(settings, store, registry)
     assert len(learned) == 30
-    assert set(learned.values()) == {"positive"}
+    assert all(text.endswith(label) for text, label in learned.items())
     held = store.quarantined().suspicions
     assert {(item.correction.annotator, item.reasons[0].rule) for item in held} == {("eve", "contrary_annotator")}
     listed = {item.annotator: item for item in annotators_of(store, settings.suspect_contrary_ratio).annotators}
