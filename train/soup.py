@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.bundle import TUNED, Manifest
+from core.bundle import TUNED, EncoderSpec, Manifest
 from core.classifier import Head
 from core.errors import InputError
 from core.labels import LabelSet
@@ -38,14 +38,21 @@ def read_ingredient(version: str, folder: Path, manifest: Manifest, labels: Labe
     Raises:
         InputError: its encoder was not trained, or it was made before bundles kept the head of the training.
     """
+    encoder = trained_encoder(version, folder, manifest)
+    base = load_base(str(folder / "encoder"))
+    base.name = encoder.base
+    return Ingredient(version, base, _in_order(Head.load(folder / TUNED), manifest.labels, labels))
+
+
+def trained_encoder(version: str, folder: Path, manifest: Manifest) -> EncoderSpec:
+    """Return the encoder of a version; raise ``InputError`` where the head that was trained with it is not kept."""
     if manifest.encoder is None or not (folder / TUNED).is_file():
         raise InputError(
             f"{version} keeps no encoder that was trained together with its head, so there are no weights of it to average; "
-            f"versions of `hone train --speed full` and `hone learn --speed full` do, and {_HINT}"
+            f"versions of `hone train --speed full` and `hone learn --speed full` do, where training helped on validation "
+            f"rows, and {_HINT}"
         )
-    base = load_base(str(folder / "encoder"))
-    base.name = manifest.encoder.base
-    return Ingredient(version, base, _in_order(Head.load(folder / TUNED), manifest.labels, labels))
+    return manifest.encoder
 
 
 def check_alike(ingredients: Sequence[Ingredient]) -> None:

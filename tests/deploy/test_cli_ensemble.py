@@ -48,11 +48,16 @@ def test_several_trainings_become_one_version_that_serves(hone: RunHone, setting
     assert registry.aliases().champion == "v3"
 
 
-def test_members_are_trained_at_full_speed_and_not_in_folds(hone: RunHone, tmp_path: Path) -> None:
+def test_members_are_trained_at_full_speed_and_not_in_folds(hone: RunHone, settings: Settings, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "toy.csv", toy_rows())
     head = hone("train", "--data", str(data), "--members", "2")
     assert head.exit_code == 1
     assert "two trainings or more at full speed; asked for: 2 at head" in head.stderr
+    base = write_toy_base(tmp_path / "toy")
+    ngrams = hone("train", "--data", str(data), "--base", str(base), "--speed=full", "--features=ngrams", "--members", "3")
+    assert ngrams.exit_code == 1
+    assert "v1 keeps no encoder that was trained" in ngrams.stderr
+    assert list(Registry(settings.home.registry).decisions()) == ["v1"]
     folds = hone("train", "--data", str(data), "--speed", "full", "--members", "2", "--folds", "3")
     assert folds.exit_code == 1
     assert "leave --members out" in folds.stderr
