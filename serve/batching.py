@@ -43,9 +43,7 @@ _CALL_TOKENS = 1_024
 # Lanes share what waits, but not fewer texts than this: calls are not free.
 _LEAST_SHARE = 8
 # A lane that goes from batch to batch beside others takes what it would have if twice as many shared all that waits or is in
-# the engine. Who takes all leaves the next that is done with nothing to do until callers have their answers and ask again: with
-# 32 callers of single texts, 2 lanes and 2 cores that was a tenth of the throughput (1.11 times as many answers in eight paired
-# windows on one service; batches of 32 as many as before).
+# the engine. Who takes all leaves the next that is done with nothing to do until callers have their answers and ask again.
 _AHEAD = 2
 
 _logger = logging.getLogger("hone.serve")
