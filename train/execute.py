@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.bundle import read_manifest
+from core.disk import disk_refusal
 from core.errors import Conflict, HoneError, NoModel, RunCancelled, RunNotActive, StoreUnavailable
 from core.finetuning import FinetuneWish
 from core.gate import GateDecision
@@ -79,7 +80,7 @@ class Executor:
         except Exception as error:
             # A defect, or a library's own error: its message may quote data, so only its kind is kept where users see it.
             log.exception("run failed", extra={"run_id": run.run_id})
-            end = RunEnd("failed", error=f"unexpected {type(error).__name__}; see the learner's log")
+            end = RunEnd("failed", error=disk_refusal(error) or f"unexpected {type(error).__name__}; see the learner's log")
         except BaseException:
             # The learner itself is told to stop, which a store that is away must not hide.
             with contextlib.suppress(StoreUnavailable):

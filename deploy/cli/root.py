@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from core.disk import disk_refusal
 from core.errors import HoneError
 from deploy.cli import (
     answering,
@@ -131,5 +132,6 @@ def main(command: Callable[[], object] = app) -> None:
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         # The message of a foreign exception may quote a user's text.
-        fail(f"internal error: {type(error).__name__} in {Path(place.filename).name} line {place.lineno}; please report it")
+        defect = f"internal error: {type(error).__name__} in {Path(place.filename).name} line {place.lineno}; please report it"
+        fail(disk_refusal(error) or defect)
         sys.exit(1)

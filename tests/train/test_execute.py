@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from collections.abc import Iterator
@@ -160,6 +161,10 @@ def _defect(_: FitJob) -> Path:
     raise ValueError(f"cannot parse {_TEXT}")
 
 
+def _full_disk(_: FitJob) -> Path:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def _cancelled(_: FitJob) -> Path:
     raise RunCancelled("the run was stopped while it was at: fit")
 
@@ -179,6 +184,7 @@ def _absent(job: FitJob) -> Path:
     [
         (_refused, "failed", "reviews.csv is missing"),
         (_defect, "failed", "unexpected ValueError; see the learner's log"),
+        (_full_disk, "failed", "the disk is full; make room"),
         (_cancelled, "cancelled", "the run was stopped while it was at: fit"),
         (_altered, "failed", "head.safetensors"),
         (_absent, "failed", "nothing is not a bundle"),
