@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from core.gate import Answers, Evidence, GateLimits, IntVector, Looks, Make, Rule, by_label
+from core.gate import NO_ANSWERS, Answers, Evidence, GateLimits, IntVector, Looks, Make, Rule, by_label
 from core.gate_statistics import (
     SURE_LEVEL,
     at_most_chance,
@@ -202,13 +202,18 @@ def _recent_gain(evidence: Evidence, limits: GateLimits) -> Iterator[Rule]:
     Few labels come in, and few of them are answered differently: whether three points are gained, right and wrong alone tell
     after hundreds of rows. By how much likelier the right label became, every row tells, also those that the champion was
     fitted on, both models out of fold. Likelier counts only where no fewer answers are right.
+
+    Two things are asked, at half of the level each: of what came in since the champion learned alone, and of all that chance
+    ever drew. Where traffic changes the first shows what was gained by it, which thousands of earlier rows would bury under
+    what any two fits differ by; where nothing changes the second has the more rows.
     """
     recent, looks = evidence.recent, evidence.looks
     if not len(recent.truth):
         return
     level = share_of_alpha(evidence, limits) * spending(looks.recent_looks)
-    scored = recent.beside(evidence.earlier) if len(evidence.earlier.truth) else recent
-    if scored.gains is None or len(scored.truth) < _SCORED_ROWS:
+    everything = recent.beside(evidence.earlier) if len(evidence.earlier.truth) else NO_ANSWERS
+    scored = [rows for rows in (recent, everything) if rows.gains is not None and len(rows.truth) >= _SCORED_ROWS]
+    if not scored:
         gained, lost = recent.flips
         why = (
             f"chance of {gained} against {lost} of {len(recent.truth)} recent predictions, drawn by chance and not "
@@ -216,18 +221,25 @@ def _recent_gain(evidence: Evidence, limits: GateLimits) -> Iterator[Rule]:
         )
         yield _rare("recent_gain", mcnemar(gained, lost), level, why)
         return
-    gained, lost = scored.flips
+    found = [_likelier(rows, len(scored), level, looks) for rows in scored]
+    yield min(found, key=lambda rule: (not rule.passed, rule.value))
+
+
+def _likelier(rows: Answers, asked: int, level: float, looks: Looks) -> Rule:
+    """Return whether ``rows``, one of the ``asked`` sets that share ``level``, find their right labels likelier."""
+    assert rows.gains is not None  # noqa: S101 - only such rows are asked
+    gained, lost = rows.flips
     why = (
-        f"chance that {len(scored.truth)} predictions, drawn by chance and not learned from, find their right labels likelier "
-        f"by {scored.gains.mean():.3f} nats or more between equal models (sign flips), look {looks.recent_looks}; {gained} "
+        f"chance that {len(rows.truth)} predictions, drawn by chance and not learned from, find their right labels likelier "
+        f"by {rows.gains.mean():.3f} nats or more between equal models (sign flips), look {looks.recent_looks}; {gained} "
         f"are put right and {lost} wrong"
     )
-    rule = _rare("recent_gain", sign_flips(scored.gains), level, why)
+    rule = _rare("recent_gain", min(1.0, asked * sign_flips(rows.gains)), level, why)
     if rule.passed and gained < lost:
-        loss = (lost - gained) / len(scored.truth)
+        loss = (lost - gained) / len(rows.truth)
         worse = _at_most("recent_gain", loss, 0.0, f"{why}, so likelier is not better")
         rule = worse.model_copy(update={"kind": "evidence"})
-    yield rule
+    return rule
 
 
 def _corrections_fixed(evidence: Evidence, level: float, limits: GateLimits) -> Rule:

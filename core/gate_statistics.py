@@ -15,6 +15,10 @@ SURE_LEVEL = 0.001
 _HALVINGS = 40
 # Of the bound on weighted sums of signs: 1 / (4 P(Z >= sqrt 2)).
 _SIGN_FACTOR = 3.1787
+# From so many gains on their signs are not gone through one by one.
+_ENUMERATED = 16
+# What the approximation of the chance of signs may err by, as a share of it.
+_SADDLEPOINT_ERROR = 0.2
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -33,18 +37,55 @@ def mcnemar(better: int, worse: int) -> float:
 
 
 def sign_flips(gains: NDArray[np.float64]) -> float:
-    """Return a bound on the one-sided p-value of ``gains`` (n,) where each might as well have had the other sign.
+    """Return the one-sided p-value of ``gains`` (n,) where each might as well have had the other sign.
 
     Two models that are equally good might change places on any row, which turns the sign of what one gains over the other
-    (Fisher's randomisation test of paired differences, The Design of Experiments 1935, section 21). Rather than to flip signs
-    at random, which ends at one in as many as were tried, the chance that signs make the sum as large is bounded by 3.1787
-    times the normal distribution's (Bentkus and Dzindzalieta 2015, Bernoulli 21, 1231-1261): for any gains, and any number.
+    (Fisher's randomisation test of paired differences, The Design of Experiments 1935, section 21). Of few rows all signs are
+    gone through. Of more the chance of a sum as large is found by a saddlepoint approximation (Robinson 1982, Journal of the
+    Royal Statistical Society B 44, 91-101), which errs by a tenth or less with twenty rows also where a few gains are much
+    larger than all others, as likelihoods' are; a fifth is added for that. It is never more than what holds for any gains:
+    3.1787 times the normal distribution's tail (Bentkus and Dzindzalieta 2015, Bernoulli 21, 1231-1261).
 
     >>> round(sign_flips(np.full(16, 0.1)), 6), sign_flips(np.array([0.1, -0.1])), sign_flips(np.zeros(3))
-    (0.000101, 1.0, 1.0)
+    (1.5e-05, 1.0, 1.0)
     """
-    size = float(np.sqrt((gains**2).sum()))
-    return min(1.0, _SIGN_FACTOR * NormalDist().cdf(-float(gains.sum()) / size)) if size > 0.0 else 1.0
+    sizes, total = np.abs(gains[gains != 0.0]), float(gains.sum())
+    if not len(sizes) or total <= 0.0:
+        return 1.0
+    if len(sizes) <= _ENUMERATED:
+        sums = np.zeros(1)
+        for size in sizes:
+            sums = np.concatenate([sums - size, sums + size])
+        return float((sums >= total - 1e-9 * sizes.sum()).mean())
+    bound = min(1.0, _SIGN_FACTOR * NormalDist().cdf(-total / float(np.sqrt((sizes**2).sum()))))
+    return min(bound, (1.0 + _SADDLEPOINT_ERROR) * _saddlepoint(sizes, total))
+
+
+def _saddlepoint(sizes: NDArray[np.float64], total: float) -> float:
+    """Return the chance that ``sizes`` (n,) with random signs come to ``total`` or more (Lugannani and Rice's formula)."""
+    from scipy.optimize import brentq
+
+    # Sums come in steps; the smallest size is half of the least of them, and where all are equal the continuity correction.
+    total -= float(sizes.min())
+    spread = float(np.sqrt((sizes**2).sum()))
+    if total < 1e-3 * spread:
+        return 0.5
+    if total > (1.0 - 1e-9) * float(sizes.sum()):
+        return float(0.5 ** len(sizes))
+
+    def excess(tilt: float) -> float:
+        return float((sizes * np.tanh(tilt * sizes)).sum()) - total
+
+    high = total / spread**2
+    while excess(high) < 0.0:
+        high *= 2.0
+    tilt = float(brentq(excess, 0.0, high))
+    tilted = tilt * sizes
+    # log cosh, and its second derivative, without overflow.
+    cumulant = float((np.logaddexp(tilted, -tilted) - np.log(2.0)).sum())
+    curvature = float((sizes**2 * (1.0 - np.tanh(tilted) ** 2)).sum())
+    root, scaled = sqrt(2.0 * (tilt * total - cumulant)), tilt * sqrt(curvature)
+    return min(0.5, NormalDist().cdf(-root) + NormalDist().pdf(root) * (1.0 / scaled - 1.0 / root))
 
 
 def loss_bounds(better: int, worse: int, rows: int, z: float = Z) -> tuple[float, float]:

@@ -83,6 +83,15 @@ class OutOfFold:
         return cls(labels, scores, {key: place for place, key in enumerate(keys)})
 
 
+def part_of(text_key: str) -> int:
+    """Return in which part a text is, the same in every fit: what two fits say of it then differs by what they learned alone.
+
+    >>> part_of("00000000000000000000000000000005")
+    1
+    """
+    return int(text_key[-8:], 16) % FOLDS
+
+
 def cross_fitted(
     rows: HeadRows,
     learnable: IntVector,
@@ -90,6 +99,7 @@ def cross_fitted(
     option: Option,
     start: Head,
     weights_without: Callable[[IntVector], FloatMatrix],
+    parts: IntVector,
 ) -> FloatMatrix:
     """Return the logits (m, c) that the head gives each row at ``asked`` when that row's part was left out.
 
@@ -103,6 +113,7 @@ def cross_fitted(
         start: the head fitted on all of them. It forgets all rows in question first, and each part is left out from there: a
             fit that ends early has learned less, never more than it should.
         weights_without: the weights (n,) of all rows when those at the given places are unknown.
+        parts: in which part each row in question is (m,), see :func:`part_of`.
     """
     found = np.full((len(asked), rows.classes), np.nan, dtype=np.float32)
     moved = float(rows.weights[asked].sum() / rows.weights[learnable].sum())
@@ -115,8 +126,8 @@ def cross_fitted(
         return weighed.fit(option.features, inside, start=begin, tolerance=min(tolerance, _SHARE * moved))
 
     without_all = fitted(asked, start, _FORGET_TOLERANCE)
-    for turn in range(min(FOLDS, len(asked))):
-        part = np.arange(turn, len(asked), FOLDS)
+    for turn in np.unique(parts):
+        part = np.flatnonzero(parts == turn)
         head = fitted(asked[part], without_all, _LEARN_TOLERANCE)
         if head is not None:
             found[part] = logits(head, rows.kind(option.features).take(asked[part]))

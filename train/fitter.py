@@ -19,7 +19,7 @@ from core.encoder import load_tokenizer
 from core.ngrams import Ngrams
 from feedback.snapshot import Snapshot
 from train.assemble import Origin, Parts, write_bundle
-from train.crossfit import OutOfFold, cross_fitted
+from train.crossfit import OutOfFold, cross_fitted, part_of
 from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
 from train.head import FeatureRows, logits
@@ -111,7 +111,8 @@ class Fitter:
                 return rows.weights
             return self._doubting(embeddings, np.setdiff1d(rows.corrected, places))[0]
 
-        scores = cross_fitted(heads, rows.learnable, asked, chosen, head, weights_without)
+        parts = np.array([part_of(rows.keys[place]) for place in asked])
+        scores = cross_fitted(heads, rows.learnable, asked, chosen, head, weights_without, parts)
         known = np.flatnonzero(~np.isnan(scores[:, 0]))
         self.out_of_fold = OutOfFold.of([rows.keys[place] for place in asked[known]], rows.names.names, scores[known])
         self.clock.lap("cross-fit")

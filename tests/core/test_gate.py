@@ -116,6 +116,28 @@ def test_sign_flips_is_at_least_the_exact_chance(gains: list[float]) -> None:
     assert sign_flips(found) >= exact - 1e-9 or not found.any()
 
 
+@pytest.mark.parametrize("heavy", [False, True])
+def test_sign_flips_is_about_the_exact_chance_of_many_rows_too(heavy: bool) -> None:
+    random = np.random.default_rng(2)
+    seen = 0
+    for _ in range(60):
+        sizes = np.exp(1.5 * random.normal(size=18)) if heavy else np.abs(random.normal(size=18))
+        gains = np.where(random.random(18) < 0.75, sizes, -sizes)
+        sums = np.zeros(1)
+        for size in sizes:
+            sums = np.concatenate([sums - size, sums + size])
+        exact = float((sums >= gains.sum() - 1e-9).mean())
+        if 0.001 < exact < 0.05:
+            seen += 1
+            assert 1.0 <= sign_flips(gains) / exact < 1.7
+    assert seen > 10
+
+
+def test_sign_flips_of_equal_sizes_is_mcnemars_test() -> None:
+    assert 1.0 < sign_flips(np.array([1.0] * 60 + [-1.0] * 40)) / mcnemar(60, 40) < 1.25
+    assert 1.0 < sign_flips(np.ones(40)) / 2.0**-40 < 3.0
+
+
 def test_sign_flips_sees_what_right_and_wrong_do_not() -> None:
     random = np.random.default_rng(5)
     gains = random.normal(0.15, 0.5, size=200)
@@ -354,6 +376,17 @@ def test_what_the_champion_learned_speaks_too_where_both_answer_out_of_fold() ->
     # Without anything new there is nothing new to say.
     names = [rule.name for rule in _decide(answers(1000), earlier=earlier).rules]
     assert "recent_gain" not in names
+
+
+def test_what_changed_lately_is_not_buried_under_all_that_came_before() -> None:
+    recent, earlier = _likelier(answers(187, 11, 2), 0.1), _likelier(answers(1766, 16, 18), -0.01, seed=2)
+    assert sign_flips(recent.beside(earlier).gains) > 0.05  # type: ignore[arg-type]
+    rule = _rule(_decide(answers(1000), recent=recent, earlier=earlier), "recent_gain")
+    assert rule.passed
+    assert "200 predictions" in rule.why
+    # Who asks twice gives half of the level to each.
+    alone = _rule(_decide(answers(1000), recent=recent), "recent_gain")
+    assert rule.value == pytest.approx(2 * alone.value)
 
 
 def test_where_recent_traffic_is_answered_better_chance_has_its_way_with_the_holdout() -> None:

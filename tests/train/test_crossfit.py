@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import log_softmax
 
 from core.bundle import MANIFEST
-from train.crossfit import FOLDS, OutOfFold, cross_fitted
+from core.text import text_key
+from train.crossfit import FOLDS, OutOfFold, cross_fitted, part_of
 from train.features import FeatureRows, FloatMatrix, IntVector
 from train.head import logits
 from train.select import HeadRows, Option
@@ -30,6 +32,10 @@ def _rows(base: int, asked: int) -> HeadRows:
     return HeadRows(FeatureRows(None, csr_matrix(words)), labels, weights, places, np.array([], dtype=np.int64), 2)
 
 
+def _parts(asked: Sequence[int]) -> IntVector:
+    return np.arange(len(asked)) % FOLDS
+
+
 def _option(rows: HeadRows) -> Option:
     head = rows.fit("ngrams", rows.train)
     return Option("ngrams", "ngrams", head, 1.0, None, None, 0.0)
@@ -41,7 +47,7 @@ def test_what_was_learned_by_heart_is_not_repeated(base: int) -> None:
     asked = np.arange(base, base + 6)
     option = _option(rows)
     learned = logits(option.head, rows.kind("ngrams").take(asked)).argmax(axis=1)
-    answers = cross_fitted(rows, rows.train, asked, option, option.head, lambda _: rows.weights).argmax(axis=1)
+    answers = cross_fitted(rows, rows.train, asked, option, option.head, lambda _: rows.weights, _parts(asked)).argmax(axis=1)
     if base < 60_000:
         np.testing.assert_array_equal(learned, rows.labels[asked])
     # Without its own row the word of its own means nothing, and the first word is all there is.
@@ -58,7 +64,7 @@ def test_each_part_is_weighed_as_if_it_were_unknown() -> None:
         return rows.weights
 
     option = _option(rows)
-    cross_fitted(rows, rows.train, asked, option, option.head, weights_without)
+    cross_fitted(rows, rows.train, asked, option, option.head, weights_without, _parts(asked))
     # All are forgotten first, then each part is left out alone.
     assert parts[0] == asked.tolist()
     assert sorted(place for part in parts[1:] for place in part) == asked.tolist()
@@ -81,7 +87,13 @@ def test_nothing_is_left_of_what_was_learned_however_hard_it_is_to_tell() -> Non
     asked = np.arange(400, 520)
     head = rows.fit("encoder", rows.train)
     scores = cross_fitted(
-        rows, rows.train, asked, Option("encoder", "encoder", head, 1.0, None, None, 0.0), head, lambda _: rows.weights
+        rows,
+        rows.train,
+        asked,
+        Option("encoder", "encoder", head, 1.0, None, None, 0.0),
+        head,
+        lambda _: rows.weights,
+        _parts(asked),
     )
     exact = np.full_like(scores, np.nan)
     for turn in range(FOLDS):
@@ -97,16 +109,24 @@ def test_nothing_is_left_of_what_was_learned_however_hard_it_is_to_tell() -> Non
     assert likelihood(logits(head, rows.features.take(asked))) > likelihood(exact) + 0.1
 
 
+def test_a_text_is_in_the_same_part_whoever_else_is_asked() -> None:
+    keys = [text_key(f"text {number}") for number in range(400)]
+    sizes = np.bincount([part_of(key) for key in keys])
+    assert len(sizes) == FOLDS
+    assert sizes.min() > 60
+
+
 def test_one_row_is_a_part_of_its_own() -> None:
     rows = _rows(40, asked=1)
     option = _option(rows)
-    answers = cross_fitted(rows, rows.train, np.array([40]), option, option.head, lambda _: rows.weights)
+    answers = cross_fitted(rows, rows.train, np.array([40]), option, option.head, lambda _: rows.weights, _parts([40]))
     assert answers.argmax(axis=1).tolist() == [1 - int(rows.labels[40])]
 
 
 def test_what_only_its_own_part_could_teach_has_no_answer() -> None:
     rows = _rows(2, asked=1)
-    alone = cross_fitted(rows, np.array([2]), np.array([2]), _option(rows), _option(rows).head, lambda _: rows.weights)
+    option, last = _option(rows), np.array([2])
+    alone = cross_fitted(rows, last, last, option, option.head, lambda _: rows.weights, _parts(last))
     assert np.isnan(alone).all()
 
 
