@@ -3,7 +3,7 @@
 ::
 
     python -m load_tests.accuracy --data $DATA/banking77/data.parquet --bar 0.948 --out results
-    python -m load_tests.accuracy --data $DATA/clinc150/data.parquet --out-of-scope oos --in-scope-accuracy 0.97 --bar 0.97
+    python -m load_tests.accuracy --data $DATA/clinc150/data.parquet --out-of-scope oos --out-of-scope-recall 0.6 --bar 0.97
     python -m load_tests.accuracy --data $DATA/sst2/data.parquet --way thorough --bar 0.9 --out results
 
 Each training is that of ``hone train --speed full --seed N``; every choice in it (epoch, weight of the n-grams, temperature,
@@ -70,6 +70,7 @@ class Plan:
     finetune: FinetuneSettings
     out_of_scope: str | None
     in_scope_accuracy: float | None
+    out_of_scope_recall: float | None = None
 
 
 def judge(settings: Settings, version: str, plan: Plan) -> dict[str, float | None]:
@@ -94,7 +95,8 @@ def judge(settings: Settings, version: str, plan: Plan) -> dict[str, float | Non
     if plan.out_of_scope is None or held is None:
         return found
     place = manifest.labels.index(plan.out_of_scope)
-    told = scope(plan.out_of_scope, place, held, Held.of(scores, truth), in_scope_accuracy=plan.in_scope_accuracy)
+    wanted = {"in_scope_accuracy": plan.in_scope_accuracy, "out_of_scope_recall": plan.out_of_scope_recall}
+    told = scope(plan.out_of_scope, place, held, Held.of(scores, truth), **wanted)
     found["accuracy"] = round(float(right[truth != place].mean()), 5)
     if told is not None:
         at = told.measured
@@ -165,7 +167,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--way", default="balanced", help='a preset and what differs from it, "thorough dropout=0.2"')
     parser.add_argument("--out-of-scope", metavar="LABEL", help="label of rows that the model should not answer")
-    parser.add_argument("--in-scope-accuracy", type=float, help="what rows in scope keep, on validation rows")
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument("--in-scope-accuracy", type=float, help="what rows in scope keep, on validation rows")
+    wanted.add_argument("--out-of-scope-recall", type=float, help="or the share of the others to be found there")
     parser.add_argument("--bar", type=float, help="the mean over seeds that is wanted")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for JSON and CSV")
     parser.add_argument("--home", type=Path, help="state folder to go on with; absent: one that goes with the command")
@@ -174,7 +178,7 @@ def main() -> None:
     if preset not in PRESETS:
         parser.error(f"--way begins with a preset: {', '.join(PRESETS)}; got {preset!r}")
     tuning = finetuning(preset, parse_changes(pairs))
-    plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy)
+    plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy, options.out_of_scope_recall)
     # Each training has a seed of its own, which its version names.
     common = {name: value for name, value in asdict(tuning).items() if name != "seed"}
     facts: dict[str, object] = {"data": options.data.parent.name, "settings": common, "machine": machine()}

@@ -102,7 +102,15 @@ def thresholds(
     return found
 
 
-def scope(label: str, place: int, chosen_on: Held, measured: Held, *, in_scope_accuracy: float | None) -> Scope | None:
+def scope(
+    label: str,
+    place: int,
+    chosen_on: Held,
+    measured: Held,
+    *,
+    in_scope_accuracy: float | None = None,
+    out_of_scope_recall: float | None = None,
+) -> Scope | None:
     """Return the threshold for rows out of scope; None where validation or measured rows lack one of the two kinds.
 
     Args:
@@ -111,19 +119,26 @@ def scope(label: str, place: int, chosen_on: Held, measured: Held, *, in_scope_a
         chosen_on: validation rows.
         measured: the rows to report.
         in_scope_accuracy: what rows in scope must keep, on validation rows; the rule is then to find as many others as that
-            allows. None: the most rows of all that are right (Larson et al., EMNLP 2019).
+            allows.
+        out_of_scope_recall: the share of rows out of scope to be found, on validation rows; the rule is then to keep as many
+            others right as that allows. Not with the one before. Neither: the most rows of all that are right (Larson et al.,
+            EMNLP 2019).
     """
     outside, ours = chosen_on.truth == place, measured.truth == place
     if not (outside.any() and (~outside).any() and ours.any() and (~ours).any()):
         return None
     points = [_scope_point(chosen_on, place, score) for score in _candidates(chosen_on.confidences)]
-    if in_scope_accuracy is None:
-        rule, allowed = "the most validation rows right", points
-        best = max(points, key=lambda point: point.accuracy)
-    else:
+    if in_scope_accuracy is not None:
         rule = f"the most out-of-scope rows found with {in_scope_accuracy:.1%} of the others right, on validation rows"
         allowed = [point for point in points if point.in_scope_accuracy >= in_scope_accuracy]
         best = max(allowed, key=lambda point: point.out_of_scope_recall) if allowed else points[0]
+    elif out_of_scope_recall is not None:
+        rule = f"the most other rows right with {out_of_scope_recall:.1%} of those out of scope found, on validation rows"
+        allowed = [point for point in points if point.out_of_scope_recall >= out_of_scope_recall]
+        best = max(allowed, key=lambda point: point.in_scope_accuracy) if allowed else points[-1]
+    else:
+        rule, allowed = "the most validation rows right", points
+        best = max(points, key=lambda point: point.accuracy)
     return Scope(
         label=label,
         in_scope_rows=int((~ours).sum()),

@@ -42,7 +42,8 @@ class JudgeRequest:
     """What to judge, on what. ``split`` None takes the test part where the file names splits, else all rows.
 
     ``slice_by`` are columns of the file; ``terms`` a file of groups of terms; ``out_of_scope`` the label of rows that are
-    none of the model's business, found at the threshold that leaves ``in_scope_accuracy`` on validation rows.
+    none of the model's business, found at the threshold that leaves ``in_scope_accuracy``, or finds ``out_of_scope_recall`` of
+    them, on validation rows.
     """
 
     version: str
@@ -55,6 +56,7 @@ class JudgeRequest:
     terms: Path | None = None
     out_of_scope: str | None = None
     in_scope_accuracy: float | None = None
+    out_of_scope_recall: float | None = None
 
 
 class Mistake(BaseModel):
@@ -197,7 +199,8 @@ def _scope(
         # Rows that nothing was learned from, so those of the validation part may choose.
         held = _with(held, _texts(examples, label, "validation"), place, classifier)
         measured = _with(measured, [example.text for example in asked.others if example.label == label], place, classifier)
-    found = scope(label, place, held, measured, in_scope_accuracy=request.in_scope_accuracy)
+    wanted = {"in_scope_accuracy": request.in_scope_accuracy, "out_of_scope_recall": request.out_of_scope_recall}
+    found = scope(label, place, held, measured, **wanted)
     if found is None:
         raise DataError(
             "rows in and out of scope are needed, to choose a threshold in the validation part and to measure it in "

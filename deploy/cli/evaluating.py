@@ -71,6 +71,10 @@ def evaluate(
         float | None,
         typer.Option(min=0.0, max=1.0, help="What rows in scope must keep on validation rows; absent: most rows right."),
     ] = None,
+    out_of_scope_recall: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Or the share of rows out of scope to be found on validation rows."),
+    ] = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     as_json: JsonOption = False,
@@ -94,6 +98,10 @@ def evaluate(
 
     settings = settings_of(context)
     settings.home.prepare()
+    if in_scope_accuracy is not None and out_of_scope_recall is not None:
+        raise typer.BadParameter("--in-scope-accuracy and --out-of-scope-recall exclude each other")
+    if out_of_scope is None and (in_scope_accuracy is not None or out_of_scope_recall is not None):
+        raise typer.BadParameter("a threshold is chosen for rows out of scope; name their label with --out-of-scope")
     more = [name for name, given in (("--slice-by", slice_by), ("--terms", terms), ("--out-of-scope", out_of_scope)) if given]
     if out is None and more:
         raise typer.BadParameter(f"{more[0]} is part of the full report; say where with --out")
@@ -113,6 +121,7 @@ def evaluate(
             terms=terms,
             out_of_scope=out_of_scope,
             in_scope_accuracy=in_scope_accuracy,
+            out_of_scope_recall=out_of_scope_recall,
         )
         _judge(settings, request, out, as_json=as_json)
         return

@@ -82,6 +82,20 @@ def test_rows_out_of_scope_are_found_by_a_threshold_that_keeps_the_others() -> N
     assert (hopeless.reached, hopeless.measured.min_score) == (False, 0.0)
 
 
+def test_a_threshold_finds_as_many_as_wanted_and_no_more() -> None:
+    few = scope("none", 3, _with_outside(0), _with_outside(1), out_of_scope_recall=0.3)
+    many = scope("none", 3, _with_outside(0), _with_outside(1), out_of_scope_recall=0.9)
+    assert few is not None
+    assert many is not None
+    assert few.rule == "the most other rows right with 30.0% of those out of scope found, on validation rows"
+    assert 0.3 <= few.validation.out_of_scope_recall < 0.4 < 0.9 <= many.validation.out_of_scope_recall
+    assert few.measured.in_scope_accuracy > many.measured.in_scope_accuracy
+    # Whatever is asked for, all abstain at most.
+    every = scope("none", 3, _with_outside(0), _with_outside(1), out_of_scope_recall=1.0)
+    assert every is not None
+    assert every.reached == (every.validation.out_of_scope_recall == 1.0)
+
+
 def test_without_rows_of_both_kinds_there_is_no_scope() -> None:
     assert scope("none", 3, _held(100, 0), _with_outside(1), in_scope_accuracy=None) is None
 

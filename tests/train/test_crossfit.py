@@ -32,7 +32,7 @@ def _rows(base: int, asked: int) -> HeadRows:
     return HeadRows(FeatureRows(None, csr_matrix(words)), labels, weights, places, np.array([], dtype=np.int64), 2)
 
 
-def _parts(asked: Sequence[int]) -> IntVector:
+def _parts(asked: Sequence[int] | IntVector) -> IntVector:
     return np.arange(len(asked)) % FOLDS
 
 
