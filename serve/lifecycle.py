@@ -26,8 +26,10 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     parts.batcher.start()
     heartbeat = Heartbeat(parts)
     recorder = TrafficRecorder(parts.replica_id, parts.metrics, parts.store)
-    works = (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run(), parts.memory.run(), recorder.run())
+    works = (parts.watcher.run(), parts.probation_watch.run(), heartbeat.run(), recorder.run())
     tasks = [asyncio.create_task(work) for work in works]
+    if parts.settings.memory_entries:
+        tasks.append(asyncio.create_task(parts.memory.run()))
     if parts.challenge_watch is not None:
         tasks.append(asyncio.create_task(parts.challenge_watch.run()))
     if parts.key_watcher is not None:

@@ -99,8 +99,7 @@ class MemoryWatcher:
 
     async def run(self) -> None:
         """Follow the store until cancelled."""
-        if self._settings.memory_entries:
-            await follow(self._poll, self._pause, "following the corrections failed")
+        await follow(self._poll, self._pause, "following the corrections failed")
 
     async def catch_up(self) -> None:
         """Return once all that the store held at this call is known here, or the store does not answer in time."""

@@ -31,6 +31,7 @@ from core.ngrams import Ngrams
 from core.schemas import now
 from core.text import TextSettings
 from train.encode import VARIANTS, ExportedEncoder
+from train.head import REGULARISATION
 from train.held import HELD, Held
 from train.nearness import TARGET_RATIO
 from train.rows import Rows
@@ -72,6 +73,8 @@ class Parts:
     held: Held | None = None
     # The head that was trained together with the encoder, before n-grams were added; see TUNED.
     tuned: Head | None = None
+    # Inverse strength of the penalty the linear head was fitted with, for the next head over the same features.
+    regularisation: float = REGULARISATION
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def _lineage(parts: Parts, rows: Rows, request: FitRequest, origin: Origin) -> L
         settings={
             "features": request.features,
             "base": request.base,
+            "regularisation": parts.regularisation,
             **tuning,
             **({"compression": request.compression} if request.compression else {}),
             **_ensemble(request),

@@ -123,7 +123,13 @@ def cross_fitted(
         if not len(inside):
             return None
         weighed = HeadRows(rows.features, rows.labels, weights_without(unknown), rows.train, rows.validation, rows.classes)
-        return weighed.fit(option.features, inside, start=begin, tolerance=min(tolerance, _SHARE * moved))
+        return weighed.fit(
+            option.features,
+            inside,
+            start=begin,
+            tolerance=min(tolerance, _SHARE * moved),
+            regularisation=option.regularisation,
+        )
 
     without_all = fitted(asked, start, _FORGET_TOLERANCE)
     for turn in np.unique(parts):

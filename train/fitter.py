@@ -22,7 +22,7 @@ from train.assemble import Origin, Parts, write_bundle
 from train.crossfit import OutOfFold, cross_fitted, part_of
 from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.head import FeatureRows, logits
+from train.head import REGULARISATION, FeatureRows, logits
 from train.held import Held
 from train.measure import summary
 from train.nearness import LabelledRows, calibrate
@@ -87,7 +87,7 @@ class Fitter:
         """Fit linear heads on the features of an encoder that stays as it is, or on n-grams where nothing else is wanted."""
         if self.request.features == "ngrams":
             heads = self._head_rows(None)
-            self.options = [fit_option(heads, "ngrams", "ngrams", self._beat)]
+            self.options = [fit_option(heads, "ngrams", "ngrams", self._beat, self._inherited_regularisation())]
             self._settle(heads)
             self._cross_fit(heads, None)
             return
@@ -143,10 +143,20 @@ class Fitter:
         wanted = self.request.features
         tuning = self.request.speed == "full"
         return [
-            fit_option(heads, name, kind, self._beat)
+            fit_option(heads, name, kind, self._beat, self._inherited_regularisation())
             for name, kind in kinds.items()
             if wanted in ("auto", kind) or tuning or (self.parent is None and kind == "ngrams")
         ]
+
+    def _inherited_regularisation(self) -> float | None:
+        """Return the penalty's inverse strength that the parent's head was fitted with; None where there is time to choose one.
+
+        A run of the learner that refits a head fits one, and its callers wait for it.
+        """
+        if self.parent is None or self.request.speed == "full":
+            return None
+        found = read_manifest(self.parent.folder).lineage.settings.get("regularisation")
+        return float(found) if isinstance(found, int | float) else REGULARISATION
 
     def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:
         """Choose the engine variant by parity, measure on the test part, and seal the bundle."""
@@ -180,6 +190,7 @@ class Fitter:
             profile=self._profile(scores, encoder, serving),
             held=Held.of(said, self.rows.labels[self.rows.validation]) if len(said) else None,
             tuned=self.tuned if uses_encoder else None,
+            regularisation=chosen.regularisation,
         )
         options = [option.report(chosen=option is chosen) for option in self.options]
         origin = Origin(snapshot.hash, dataset, run, self.parent.version if self.parent else None)
@@ -267,13 +278,20 @@ class Fitter:
         if not len(self.rows.validation):
             self.head = chosen.head
         elif chosen.ngram_weight is not None:
-            ngrams = heads.fit("ngrams", self.rows.learnable, on_step=self._beat)
+            beside = next(option for option in self.options if option.features == "ngrams")
+            ngrams = heads.fit("ngrams", self.rows.learnable, on_step=self._beat, regularisation=beside.regularisation)
             tuned = next(option.head for option in self.options if option.name == FULL)
             self.head = add_heads(tuned, ngrams, chosen.ngram_weight)
         elif chosen.name == FULL:
             self.head = chosen.head
         else:
-            self.head = heads.fit(chosen.features, self.rows.learnable, start=chosen.head, on_step=self._beat)
+            self.head = heads.fit(
+                chosen.features,
+                self.rows.learnable,
+                start=chosen.head,
+                on_step=self._beat,
+                regularisation=chosen.regularisation,
+            )
         self.clock.lap("fit")
 
     def _beat(self) -> None:

@@ -351,10 +351,13 @@ async def test_the_oldest_leave_when_the_memory_is_full(start: Start) -> None:
         assert service.value("hone_memory_evicted_total") == 1.0
 
 
-async def test_without_a_memory_nothing_is_recalled_and_nothing_is_followed(start: Start) -> None:
+async def test_without_a_memory_nothing_is_recalled_and_nobody_is_alarmed(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     async with start(changed={"memory_entries": 0}) as service:
         await _correct(service, _other(await _ask(service)))
         assert (await _ask(service))["source"] == "head"
+    assert "a background task has ended" not in caplog.text
 
 
 async def test_fifty_corrections_at_once_are_all_recalled(service: Service) -> None:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from core.bundle import Features
 from core.classifier import Head
-from train.head import FeatureRows, logits
+from train.head import REGULARISATION, FeatureRows, logits
 from train.select import COMBINATION_WEIGHTS, HeadRows, Option, add_heads, choose, combine, fit_option, judge
 
 _RANDOM = np.random.default_rng(0)
@@ -56,11 +56,41 @@ def test_combinations_are_judged_at_every_weight() -> None:
         assert option.log_loss is not None
 
 
+def _many_labels(each: int, noise: float, labels: int = 30) -> HeadRows:
+    """Return rows of like length whose embeddings are the mean of their label and noise."""
+    random = np.random.default_rng(1)
+    means = random.normal(size=(labels, 32))
+    truth = np.tile(np.arange(labels), 3 * each)
+    dense = (means[truth] + noise * random.normal(size=(len(truth), 32))).astype(np.float32)
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    train = np.arange(labels * each)
+    rest = np.arange(len(train), len(truth))
+    sparse = csr_matrix(np.zeros((len(truth), 1), dtype=np.float32))
+    return HeadRows(FeatureRows(dense, sparse), truth, np.ones(len(truth), np.float32), train, rest, labels)
+
+
+def test_few_texts_of_many_labels_are_held_back_less() -> None:
+    rows = _many_labels(each=4, noise=0.7)
+    option, usual = (fit_option(rows, "encoder", "encoder", regularisation=given) for given in (None, REGULARISATION))
+    assert option.regularisation > REGULARISATION
+    assert (option.log_loss or 0.0) < (usual.log_loss or 0.0)
+    assert usual.regularisation == REGULARISATION
+
+
+def test_noisy_texts_of_few_labels_are_held_back_more() -> None:
+    rows = _many_labels(each=60, noise=4.0, labels=2)
+    assert fit_option(rows, "encoder", "encoder").regularisation < REGULARISATION
+
+
+def test_without_validation_rows_there_is_nothing_to_choose_by() -> None:
+    assert fit_option(_rows(validation=0), "encoder", "encoder").regularisation == REGULARISATION
+
+
 def test_an_option_is_judged_on_validation_rows_it_was_not_fitted_on() -> None:
     rows = _rows()
-    option = fit_option(rows, "encoder", "encoder")
+    option = fit_option(rows, "encoder", "encoder", regularisation=REGULARISATION)
     elsewhere = replace(rows, labels=np.where(np.arange(120) >= 80, (rows.labels + 1) % 3, rows.labels))
-    other = fit_option(elsewhere, "encoder", "encoder")
+    other = fit_option(elsewhere, "encoder", "encoder", regularisation=REGULARISATION)
     assert option.head.encoder is not None
     assert other.head.encoder is not None
     np.testing.assert_array_equal(option.head.encoder, other.head.encoder)
