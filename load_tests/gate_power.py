@@ -160,7 +160,7 @@ def main() -> int:
         writer = csv.DictWriter(file, [*Trial.__dataclass_fields__, "rounds", "promoted_ratio", "missed"])
         writer.writeheader()
         for trial in (trial for trial in trials() if options.only in str(trial)):
-            rounds = options.rounds if trial.looks == 1 else max(1, options.rounds // 10)
+            rounds = options.rounds if trial.looks == 1 else max(1, options.rounds // 2)
             random = np.random.default_rng(20261128)
             ratio = sum(promoted(random, trial) for _ in range(rounds)) / rounds
             row = {**asdict(trial), "rounds": rounds, "promoted_ratio": ratio, "missed": missed(trial, ratio)}
