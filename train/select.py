@@ -28,6 +28,8 @@ _JUDGED_TOLERANCE = 1e-4
 REGULARISATIONS = (1.0, 3.0, REGULARISATION, 30.0, 100.0)
 # With more rows they come to the same (BANKING77's 3,000: 89.0% and 88.8%), and each costs a fit.
 _MOST_TRIED_ROWS = 20_000
+# Fewer validation rows say nothing of their own standard error.
+_LEAST_CHOOSING_ROWS = 30
 # The option with a trained encoder alone; those with n-grams beside it begin like it.
 FULL = "full"
 # How much the n-gram head's logits count beside a fine-tuned encoder's. Adding log-probabilities of two linear heads is adding
@@ -143,7 +145,8 @@ def fit_option(
         return replace(judge(rows, name, kind, head, 0.0), regularisation=strength)
 
     best = tried(regularisation or REGULARISATION)
-    if regularisation is None and len(rows.validation) and len(rows.train) <= _MOST_TRIED_ROWS:
+    choosing = len(rows.validation) >= _LEAST_CHOOSING_ROWS and len(rows.train) <= _MOST_TRIED_ROWS
+    if regularisation is None and choosing:
         usual = REGULARISATIONS.index(REGULARISATION)
         for ladder in (REGULARISATIONS[usual + 1 :], REGULARISATIONS[usual - 1 :: -1]):
             for strength in ladder:

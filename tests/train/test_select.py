@@ -82,8 +82,9 @@ def test_noisy_texts_of_few_labels_are_held_back_more() -> None:
     assert fit_option(rows, "encoder", "encoder").regularisation < REGULARISATION
 
 
-def test_without_validation_rows_there_is_nothing_to_choose_by() -> None:
-    assert fit_option(_rows(validation=0), "encoder", "encoder").regularisation == REGULARISATION
+@pytest.mark.parametrize("validation", [0, 1, 29])
+def test_few_validation_rows_do_not_choose_the_penalty(validation: int) -> None:
+    assert fit_option(_rows(validation=validation), "encoder", "encoder").regularisation == REGULARISATION
 
 
 def test_an_option_is_judged_on_validation_rows_it_was_not_fitted_on() -> None:
