@@ -23,10 +23,10 @@ IntVector = NDArray[np.int64]
 
 # On BANKING77 a head fitted so far had 93.93% where one fitted to 10⁻⁸ had 94.09%, for a third of the steps.
 _JUDGED_TOLERANCE = 1e-4
-# Inverse strengths of the penalty that are tried for each kind of features. Few texts of many labels want a weak one: of 500 of
-# BANKING77 frozen embeddings had 72.6% at 10 and 74.5% at 100, of huffpost n-grams 40.2% and 43.3%; few labels a strong one.
+# Inverse strengths of the penalty that are tried for each kind of features. Few texts of many labels want a weak one, noisy
+# texts of two labels a strong one: docs/learning.md, load_tests.regularisation.
 REGULARISATIONS = (1.0, 3.0, REGULARISATION, 30.0, 100.0)
-# With more rows they come to the same (BANKING77's 3,000: 89.0% and 88.8%), and each costs a fit.
+# The more rows, the less it matters, and each costs a fit.
 _MOST_TRIED_ROWS = 20_000
 # Fewer validation rows say nothing of their own standard error.
 _LEAST_CHOOSING_ROWS = 30
