@@ -19,7 +19,8 @@ FloatVector = NDArray[np.float32]
 TARGETS = (0.95, 0.97, 0.99)
 # On fewer validation rows a threshold is a matter of single answers.
 LEAST_ROWS = 50
-_POINTS = 100
+# Shares of answers that a threshold keeps back: few of them are ever kept back, so those are tried more finely.
+_SHARES = np.concatenate([np.linspace(0.0, 0.1, 60, endpoint=False), np.linspace(0.1, 1.0, 90, endpoint=False)])
 
 
 class CoveragePoint(BaseModel):
@@ -65,7 +66,7 @@ class Scope(BaseModel):
 
 
 def coverage(confidences: FloatVector, right: NDArray[np.bool_]) -> list[CoveragePoint]:
-    """Return what is answered at thresholds from 0 up, at most some hundred, each answering less than the one before."""
+    """Return what is answered at thresholds from 0 up, at most 150, each answering less than the one before."""
     return [at_threshold(confidences, right, score) for score in _candidates(confidences)]
 
 
@@ -166,6 +167,6 @@ def _scope_point(rows: Held, place: int, min_score: float) -> ScopePoint:
 
 
 def _candidates(confidences: FloatVector) -> list[float]:
-    """Return 0 and probabilities between which equally many answers lie, ascending, rounded as people write them."""
-    found = np.quantile(confidences, np.linspace(0.0, 1.0, _POINTS, endpoint=False))
+    """Return 0 and probabilities below which growing shares of the answers lie, ascending, rounded as people write them."""
+    found = np.quantile(confidences, _SHARES)
     return sorted({0.0, *(round(float(score), 4) for score in found)})
