@@ -16,6 +16,7 @@ from feedback.store import Store
 from tests.train.toys import FILLER
 from train import learn as module
 from train.execute import Fit, FitJob
+from train.head import REGULARISATION
 from train.learn import Wish, learn_once
 from train.learner import LEASE
 from train.progress import Progress
@@ -81,6 +82,9 @@ def test_a_corrected_label_is_learned(corrected: Settings) -> None:
     assert used == [["v2"]] * 12
     assert heard
     assert run.snapshot == manifest.lineage.snapshot
+    # What validation rows chose for the parent, not the usual penalty.
+    chosen = registry.manifest("v1").lineage.settings["regularisation"]
+    assert manifest.lineage.settings["regularisation"] == chosen != REGULARISATION
 
 
 def test_corrections_alone_wait_for_an_audit_where_the_holdout_is_small(taught: Settings) -> None:
