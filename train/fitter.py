@@ -149,13 +149,17 @@ class Fitter:
         ]
 
     def _inherited_regularisation(self) -> float | None:
-        """Return the penalty's inverse strength that the parent's head was fitted with; None where there is time to choose one.
+        """Return the penalty's inverse strength that the parent's head was fitted with; None where one is to be chosen.
 
-        A run of the learner that refits a head fits one, and its callers wait for it.
+        A run of the learner that refits a head fits one, and its callers wait for it. But over an encoder that was just trained
+        the texts it was trained on are told apart too easily, and what suited the encoder before does not suit it any more.
         """
         if self.parent is None or self.request.speed == "full":
             return None
-        found = read_manifest(self.parent.folder).lineage.settings.get("regularisation")
+        lineage = read_manifest(self.parent.folder).lineage
+        if lineage.speed == "full":
+            return None
+        found = lineage.settings.get("regularisation")
         return float(found) if isinstance(found, int | float) else REGULARISATION
 
     def finish(self, snapshot: Snapshot, dataset: str, run: str | None) -> Fitted:

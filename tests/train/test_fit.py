@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from core.settings import Settings
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
 from tests.train.toys import Row, to_examples, toy_rows
 from train import base as bases
-from train import doubt, export, full
+from train import doubt, export, fitter, full, select
 from train.base import Base
 from train.finetune import TokenRows, finetune
 from train.fit import fit
@@ -25,6 +26,7 @@ from train.fitter import Fitted
 from train.measure import summary
 from train.progress import Progress, Stages, silent
 from train.request import STAGES, FinetuneSettings, FitRequest, Parent, Workplace
+from train.select import Option
 from train.teach import TeachReport
 
 _TUNING = FinetuneSettings(epochs=1, learning_rate=1e-3, batch_texts=16)
@@ -303,3 +305,25 @@ def test_rows_that_corrections_contradict_count_less(tmp_path: Path, toy_folder:
         assert fitted.manifest.lineage.rows["corrected"] == len(corrected)
     assert doubted[0] == 0 < doubted[1]
     assert heads[0] != heads[1]
+
+
+def test_the_penalty_is_chosen_anew_over_an_encoder_that_was_just_trained(
+    taught_in_full: tuple[Settings, TeachReport],
+    taught_once: tuple[Settings, TeachReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[float | None] = []
+
+    def fit_option(*arguments: Any, **named: Any) -> Option:
+        given.append(arguments[4])
+        return select.fit_option(*arguments, **named)
+
+    monkeypatch.setattr(fitter, "fit_option", fit_option)
+    usual = FitRequest("head", "both")
+    for taught, report in (taught_once, taught_in_full):
+        folder = taught.home.registry / "versions" / report.version
+        place = _place(tmp_path / str(len(given)))
+        fit(_snapshot(toy_rows()), "0" * 64, usual, place, _stages("head"), parent=Parent(report.version, folder))
+    of_head = read_manifest(taught_once[0].home.registry / "versions" / "v1").lineage.settings["regularisation"]
+    assert given == [of_head, None]
