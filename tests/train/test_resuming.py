@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.bundle import HEAD, Manifest, file_sha256
+from core.classifier import Head
 from core.errors import RunNotRepeatable, UnknownRun
 from core.finetuning import FinetuneWish, recorded
 from core.metrics import Metrics
@@ -158,7 +159,11 @@ def test_a_head_run_is_repeated_but_never_resumed(taught: Settings, store: Store
 def test_a_repetition_that_differs_says_so(taught: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.create_run("head")
     first = _carry_out(taught, store, _undisturbed)
-    monkeypatch.setattr("train.select.fit_head", partial(fit_head, regularisation=1.0))
+
+    def otherwise(*arguments: Any, **named: Any) -> Head:
+        return fit_head(*arguments, **{**named, "regularisation": 0.5})
+
+    monkeypatch.setattr("train.select.fit_head", otherwise)
     store.continue_run(first.run_id, "repeat")
     again = _carry_out(taught, store, _undisturbed)
     assert again.why is not None
