@@ -37,7 +37,7 @@ def test_one_version_alone_is_refused_in_one_sentence(hone: RunHone, registry: R
 def test_several_trainings_become_one_version_that_serves(hone: RunHone, settings: Settings, tmp_path: Path) -> None:
     data, base = write_csv(tmp_path / "toy.csv", toy_rows()), write_toy_base(tmp_path / "toy")
     told = ["--data", str(data), "--base", str(base), "--speed", "full", "--features", "encoder"]
-    tuning = ["epochs=12", "patience_epochs=4", "learning_rate=5e-3", "batch_texts=8", "precision=fp32"]
+    tuning = ["epochs=20", "patience_epochs=6", "learning_rate=3e-3", "batch_texts=8", "precision=fp32"]
     made = hone("train", *told, *(word for pair in tuning for word in ("--set", pair)), "--members", "2", "--json")
     assert made.exit_code == 0, made.output
     report = json.loads(made.stdout)
