@@ -142,8 +142,9 @@ class Fitter:
         kinds: dict[str, Features] = {"ngrams": "ngrams", "encoder": "encoder", "encoder + ngrams": "both"}
         wanted = self.request.features
         tuning = self.request.speed == "full"
+        given = self._inherited_regularisation()
         return [
-            fit_option(heads, name, kind, self._beat, self._inherited_regularisation())
+            fit_option(heads, name, kind, self._beat, given)
             for name, kind in kinds.items()
             if wanted in ("auto", kind) or tuning or (self.parent is None and kind == "ngrams")
         ]
