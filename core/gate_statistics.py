@@ -15,8 +15,8 @@ SURE_LEVEL = 0.001
 _HALVINGS = 40
 # Of the bound on weighted sums of signs: 1 / (4 P(Z >= sqrt 2)).
 _SIGN_FACTOR = 3.1787
-# From so many gains on the chance of their signs is approximated. Temperatures fitted on 40 rows let equal models pass nearly
-# five times as often as the level says, on 120 rows no more often (load_tests.gate_power).
+# From so many gains on the chance of their signs is approximated. On fewer rows temperatures are fitted too well: with 20 here
+# and no floor, load_tests.gate_power promoted equal models in 5% of its trials with 40 recent rows, and in 1% two points worse.
 _APPROXIMATED = 100
 # What the approximation of the chance of signs may err by, as a share of it.
 _SADDLEPOINT_ERROR = 0.2
@@ -42,8 +42,9 @@ def sign_flips(gains: NDArray[np.float64]) -> float:
 
     Two models that are equally good might change places on any row, which turns the sign of what one gains over the other
     (Fisher's randomisation test of paired differences, The Design of Experiments 1935, section 21). The chance of a sum as
-    large is found by a saddlepoint approximation (Robinson 1982, Journal of the Royal Statistical Society B 44, 91-101), which
-    errs by a tenth or less with twenty rows also where a few gains are much larger than all others; a fifth is added for that.
+    large is found by a saddlepoint approximation (Robinson 1982, Journal of the Royal Statistical Society B 44, 91-101), with a
+    fifth added for what it errs by: that is enough for 120 rows also where a few gains are much larger than all others
+    (tests/core/test_gate.py).
 
     It is never less than the normal distribution's tail, which is wider where a few gains are: likelihoods are read at
     temperatures fitted on the same rows, so those few are not as free as the test takes them to be. Nor is it more than what
