@@ -113,7 +113,13 @@ def test_a_full_report_is_a_page_and_json(hone: RunHone, settings: Settings, rev
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert found["version"] == "v1"
     assert found["floor"]["gain"]["value"] == 0.0, "n-grams are the floor"
-    for wrong in (["--slice-by", "label"], ["--out", str(tmp_path), "--compare-with", "torch"]):
+    out, scope = ["--out", str(tmp_path)], ["--out-of-scope", "none"]
+    for wrong in (
+        ["--slice-by", "label"],
+        [*out, "--compare-with", "torch"],
+        [*out, "--in-scope-accuracy", "0.9"],
+        [*out, *scope, "--in-scope-accuracy", "0.9", "--out-of-scope-recall", "0.6"],
+    ):
         assert hone("evaluate", str(reviews), *wrong).exit_code == 2
 
 
