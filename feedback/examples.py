@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -22,6 +22,8 @@ from core.text import Split, split_of, text_key
 Origin = Literal["base", "correction", "confirmation"]
 
 _SUCCESSOR = ".successor.json"
+# Kept with what came with a text, so that releases which do not know it read the same files.
+_DRAWN = "hone.drawn"
 _read_already: ContextVar[dict[Path, tuple[tuple[int, ...], tuple[Example, ...]]] | None] = ContextVar(
     "examples that were read", default=None
 )
@@ -60,6 +62,15 @@ class Example:
     def canonical(self) -> str:
         """Return the one line of ASCII that stands for this example in hashes and in sorting."""
         return self._line
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance chose the text from traffic: a sample of how often its label occurs there."""
+        return bool(self.metadata.get(_DRAWN))
+
+    def as_drawn(self) -> Example:
+        """Return the example as one that chance chose from traffic."""
+        return replace(self, metadata={**self.metadata, _DRAWN: True})
 
     @cached_property
     def _line(self) -> str:

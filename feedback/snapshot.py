@@ -20,6 +20,8 @@ from feedback.examples import Example, hash_of, in_order, load_examples, save_ex
 
 __all__ = ["BaseDataset", "Example", "Snapshot", "SnapshotCounts", "build_snapshot"]
 
+# So many of what chance drew last show how often labels occur in traffic; what is older may be so no more.
+MIX_ROWS = 2_000
 _STRICTEST_FIRST: Mapping[Split, int] = {"test": 0, "validation": 1, "train": 2}
 
 
@@ -88,8 +90,8 @@ def build_snapshot(
     A correction of a base text in the train split gives it its label; of a held-out base text it changes nothing, and is
     counted where it disagrees. Any other text joins, in the split that its key decides. A corrected text weighs
     ``correction_weight``, a confirmed one 1.0, and so does one that chance drew: what was drawn is as traffic is, unless its
-    errors count for more. Base rows of a text that stands in several splits stay in the strictest only:
-    test, then validation.
+    errors count for more. The last of those are marked as drawn. Base rows of a text that stands in several splits stay in the
+    strictest only: test, then validation.
 
     Raises:
         DataError: nothing is left to train on.
@@ -98,11 +100,14 @@ def build_snapshot(
     tally = dict.fromkeys(("added", "relabelled", "agreeing", "conflicts_with_holdout", "unknown_labels"), 0)
     learned_from: list[int] = []
     held_back: list[int] = []
-    for correction in _last_words(corrections):
+    last_words = _last_words(corrections)
+    drawn = sorted((word.sequence for word in last_words if word.drawn), reverse=True)[:MIX_ROWS]
+    for correction in last_words:
         outcome, merged = _merge(rows.get(correction.text_key), correction, labels, correction_weight)
         tally[outcome] += 1
         if merged is not None:
-            rows[correction.text_key] = [merged]
+            lately = correction.drawn and correction.sequence >= drawn[-1]
+            rows[correction.text_key] = [merged.as_drawn() if lately else merged]
             heard = held_back if merged.split == "test" else learned_from
             heard.extend(correction.supported_by or (correction.sequence,))
     examples = in_order(example for group in rows.values() for example in group)

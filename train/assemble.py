@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from core.text import TextSettings
 from train.encode import VARIANTS, ExportedEncoder
 from train.head import REGULARISATION
 from train.held import HELD, Held
+from train.label_shift import LabelShift
 from train.nearness import TARGET_RATIO
 from train.rows import Rows
 from train.select import OptionReport
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from train.request import FitRequest
 
 _LIBRARIES = ("torch", "transformers", "onnxruntime-gpu", "onnxruntime", "tokenizers", "numpy", "scipy", "scikit-learn", "hone")
+
+_SHIFTED_LABELS = 10
 
 # Fixed texts, not users' ones: a loader repeats them to see that the engine works on its machine.
 PROBE_TEXTS = (
@@ -75,6 +79,7 @@ class Parts:
     tuned: Head | None = None
     # Inverse strength of the penalty the linear head was fitted with, for the next head over the same features.
     regularisation: float = REGULARISATION
+    shift: LabelShift = field(default_factory=LabelShift)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ def write_bundle(
         parts.profile.save(folder / PROFILE)
     if parts.held is not None:
         parts.held.save(folder / HELD)
+    parts.shift.save(folder)
     if parts.tuned is not None:
         parts.tuned.save(folder / TUNED)
     manifest = Manifest(
@@ -127,7 +133,7 @@ def write_bundle(
         for row, (text, place) in enumerate(zip(PROBE_TEXTS, best, strict=True))
     ]
     complete = sealed.model_copy(update={"probes": probes})
-    (folder / CARD).write_text(card(complete, options), encoding="utf-8")
+    (folder / CARD).write_text(card(complete, options, parts.shift), encoding="utf-8")
     return seal(folder, complete, known=sealed.files)
 
 
@@ -196,7 +202,7 @@ def _libraries() -> dict[str, str]:
     return found
 
 
-def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
+def card(manifest: Manifest, options: Sequence[OptionReport], shift: LabelShift | None = None) -> str:
     """Return the model card as Markdown."""
     lineage = manifest.lineage
     lines = [
@@ -209,6 +215,7 @@ def card(manifest: Manifest, options: Sequence[OptionReport]) -> str:
         *_training(manifest),
         *_results(manifest, options),
         *_data(manifest),
+        *_shifted(shift or LabelShift()),
         *_memory(manifest),
         "## Limits",
         "",
@@ -271,6 +278,23 @@ def _data(manifest: Manifest) -> list[str]:
             "",
         ]
     return lines
+
+
+def _shifted(shift: LabelShift) -> list[str]:
+    """Return which labels traffic has more of, and less, than what was taught."""
+    if not shift.offsets:
+        return []
+    by_size = sorted(shift.offsets.items(), key=lambda item: (-abs(item[1]), item[0]))[:_SHIFTED_LABELS]
+    return [
+        "## Mix of labels",
+        "",
+        "Texts that chance drew from traffic have another mix of labels than what was taught. Answers follow it; the results "
+        "on held-out rows above, which are of the old mix, do not. The labels that this moves most, and what it multiplies "
+        "their odds by:",
+        "",
+        *(f"- {name}: × {math.exp(offset):.2f}" for name, offset in by_size),
+        "",
+    ]
 
 
 def _memory(manifest: Manifest) -> list[str]:

@@ -13,6 +13,7 @@ from core.gate import Answers, Reliability
 from core.labels import LabelSet
 from feedback.snapshot import Example
 from train.crossfit import OutOfFold
+from train.label_shift import LabelShift
 from train.likelihood import likelihood_gains
 from train.measure import calibration_error, reliability
 from train.scoring import FloatMatrix, scores_of
@@ -35,12 +36,16 @@ class Comparison:
         return replace(self, champion=folder, names=names)
 
     def holdout(self, examples: Sequence[Example]) -> tuple[Answers, tuple[float, float] | None, Reliability | None]:
-        """Return the right labels, the champion's and the candidate's, as indices, and how honest both models' scores are."""
+        """Return the right labels, the champion's and the candidate's, as indices, and how honest both models' scores are.
+
+        Both answer as before they followed the mix of labels in traffic. Held-out rows are of another mix: following traffic's
+        costs answers there, and is no loss of what a model knows. What it is worth, rows of traffic tell.
+        """
         truth = self._truth(examples)
         if not examples:
             return Answers(truth, truth, truth), None, None
-        before = self._scores(self.champion, examples, self.names)
-        after = self._scores(self.candidate, examples, {})
+        before = self._scores(self.champion, examples, self.names, shifted=False)
+        after = self._scores(self.candidate, examples, {}, shifted=False)
         answers = Answers(truth, before.argmax(axis=1), after.argmax(axis=1))
         honest = Reliability(champion=reliability(before, truth), candidate=reliability(after, truth))
         return answers, (calibration_error(before, truth), calibration_error(after, truth)), honest
@@ -71,10 +76,15 @@ class Comparison:
     def _truth(self, examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.array([self.labels.index(example.label) for example in examples], dtype=np.int64)
 
-    def _scores(self, folder: Path, examples: Sequence[Example], names: Mapping[str, str]) -> FloatMatrix:
+    def _scores(
+        self, folder: Path, examples: Sequence[Example], names: Mapping[str, str], *, shifted: bool = True
+    ) -> FloatMatrix:
         """Return probabilities (n, labels of both); labels the model does not know have none."""
-        own = [self.labels.index(names.get(name, name)) for name in read_manifest(folder).labels]
+        labels = read_manifest(folder).labels
+        own = [self.labels.index(names.get(name, name)) for name in labels]
         scores = scores_of(folder, [example.text for example in examples], self.cache)
+        if not shifted:
+            scores = LabelShift.load(folder).undone(scores, labels)
         found = np.zeros((len(examples), len(self.labels)), dtype=np.float32)
         for column, place in enumerate(own):
             # Labels that were merged since add up.

@@ -163,6 +163,7 @@ class SoupFitter(FullFitter):
         self.encoder, heads = self._offer(base, head, self.inherited)
         self.tuned = head
         self._settle(heads)
+        self._shift_by(self._head_rows(None))
 
     def _helping(self) -> list[Ingredient]:
         """Return the best member, and of the others, from the best on, each that does not make the average worse."""

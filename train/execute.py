@@ -224,7 +224,12 @@ class Executor:
         snapshot, dataset, book = self._snapshot(champion)
         # A head keeps the champion's kind of features; where the encoder is trained, another may have become better.
         tuning = self._settings.finetuning(FinetuneWish(run.preset, run.finetune or {}))
-        request = FitRequest(features=self._registry.manifest(champion).features, seed=tuning.seed, finetune=tuning)
+        request = FitRequest(
+            features=self._registry.manifest(champion).features,
+            seed=tuning.seed,
+            finetune=tuning,
+            label_shift=self._settings.learn_label_shift,
+        )
         record = RunRecord(
             snapshot=snapshot.hash,
             dataset=dataset,

@@ -24,6 +24,7 @@ from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
 from train.head import REGULARISATION, FeatureRows, logits
 from train.held import Held
+from train.label_shift import LEAST_DRAWN_ROWS, Estimate, LabelShift
 from train.measure import summary
 from train.nearness import LabelledRows, calibrate
 from train.parity import choose_variant, compare
@@ -71,6 +72,8 @@ class Fitter:
         self.doubted = 0
         # The head that was trained together with the encoder; None where none was.
         self.tuned: Head | None = None
+        # How labels are shifted in traffic; the head itself knows nothing of it.
+        self.shift = LabelShift()
         # What the gate is to know of recent rows, by text key; see train.crossfit.
         self.out_of_fold = OutOfFold()
         # What base rows say of each other does not depend on corrections, and takes a second to find.
@@ -89,7 +92,7 @@ class Fitter:
             heads = self._head_rows(None)
             self.options = [fit_option(heads, "ngrams", "ngrams", self._beat, self._inherited_regularisation())]
             self._settle(heads)
-            self._cross_fit(heads, None)
+            self._cross_fit(heads)
             return
         self.encoder = self._given_encoder()
         embeddings = self._embed(self.encoder, self.rows.learnable)
@@ -97,25 +100,58 @@ class Fitter:
         heads = self._head_rows(embeddings)
         self.options = self._linear_options(heads)
         self._settle(heads)
-        self._cross_fit(heads, embeddings)
+        self._cross_fit(heads)
 
-    def _cross_fit(self, heads: HeadRows, embeddings: FloatMatrix | None) -> None:
+    def _cross_fit(self, heads: HeadRows) -> None:
         """Find what this fit would say of the rows that the gate asks about, had it not learned from them."""
-        wanted, rows, chosen, head = set(self.request.cross_fit), self.rows, self.chosen, self.head
-        asked = np.array([place for place in rows.learnable if rows.keys[place] in wanted], dtype=np.int64)
-        if chosen is None or head is None or not len(asked):
+        rows, chosen, head = self.rows, self.chosen, self.head
+        if chosen is None or head is None:
             return
+        drawn, answers = self._shift_labels(heads, chosen, head)
+        wanted = set(self.request.cross_fit).difference(rows.keys[place] for place in drawn)
+        asked = np.array([place for place in rows.learnable if rows.keys[place] in wanted], dtype=np.int64)
+        asked, others = self._without(heads, chosen, head, asked)
+        others += np.float32(chosen.temperature) * self.shift.over(rows.names.names)
+        known = [rows.keys[place] for place in (*drawn, *asked)]
+        self.out_of_fold = OutOfFold.of(known, rows.names.names, np.concatenate([answers, others]))
+        self.clock.lap("cross-fit")
+
+    def _shift_labels(self, heads: HeadRows, option: Option, head: Head) -> tuple[NDArray[np.int64], FloatMatrix]:
+        """Find how labels are shifted in traffic; return the places of rows that tell it (m,), and their logits (m, c).
+
+        Those are as if the row's part had told nothing. Other rows play no part in them: a repetition of the run, of which the
+        gate may ask about others, comes to the same.
+        """
+        rows = self.rows
+        enough = self.request.label_shift and len(rows.drawn) >= LEAST_DRAWN_ROWS
+        drawn, scores = self._without(heads, option, head, rows.drawn if enough else rows.drawn[:0])
+        scale = np.float32(option.temperature)
+        parts = self._parts(drawn)
+        found = Estimate.of(scores / scale, rows.labels[drawn], parts)
+        self.shift = LabelShift.of(rows.names.names, found.offsets)
+        for turn, offsets in found.without.items():
+            scores[parts == turn] += scale * offsets.astype(np.float32)
+        return drawn, scores
+
+    def _without(
+        self, heads: HeadRows, option: Option, head: Head, asked: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], FloatMatrix]:
+        """Return those of the places ``asked`` (m,) and the logits (m, c) that were fitted without them, a part at a time."""
+        rows, embeddings = self.rows, heads.features.embeddings
+        if not len(asked):
+            return asked, np.empty((0, len(rows.names)), dtype=np.float32)
 
         def weights_without(places: NDArray[np.int64]) -> FloatMatrix:
             if embeddings is None:
                 return rows.weights
             return self._doubting(embeddings, np.setdiff1d(rows.corrected, places))[0]
 
-        parts = np.array([part_of(rows.keys[place]) for place in asked])
-        scores = cross_fitted(heads, rows.learnable, asked, chosen, head, weights_without, parts)
+        scores = cross_fitted(heads, rows.learnable, asked, option, head, weights_without, self._parts(asked))
         known = np.flatnonzero(~np.isnan(scores[:, 0]))
-        self.out_of_fold = OutOfFold.of([rows.keys[place] for place in asked[known]], rows.names.names, scores[known])
-        self.clock.lap("cross-fit")
+        return asked[known], scores[known]
+
+    def _parts(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([part_of(self.rows.keys[place]) for place in places], dtype=np.int64)
 
     def _doubt(self, embeddings: FloatMatrix) -> None:
         """Take weight from base rows that a correction next to them contradicts."""
@@ -180,7 +216,9 @@ class Fitter:
         nearness = self._nearness(encoder, serving, said, scores)
         self.clock.lap("measure")
         parts = Parts(
-            head=head,
+            # What was measured on held-out rows is what the head knows; their mix of labels is not that of traffic.
+            head=self.shift.applied(head, self.rows.names.names, chosen.temperature),
+            shift=self.shift,
             temperature=chosen.temperature,
             features=chosen.features,
             ngrams=self.ngrams if chosen.features != "encoder" else None,

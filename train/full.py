@@ -51,6 +51,17 @@ class FullFitter(Fitter):
         self.encoder = tuned if pays else before
         self.tuned = tuned_head if pays else None
         self._settle(heads if pays else start.frozen)
+        self._shift_by(start.frozen)
+
+    def _shift_by(self, heads: HeadRows) -> None:
+        """Find how labels are shifted by heads that can be fitted without the rows that tell it, as an encoder cannot.
+
+        Of these the one that validation rows prefer. The encoder's head learned the same rows, so it is as far from traffic.
+        """
+        able = [option for option in self.options if not option.name.startswith(FULL)]
+        best = choose(able, "auto")
+        self._shift_labels(heads, best, best.head)
+        self.clock.lap("cross-fit")
 
     def _offer(self, base: Base, head: Head, vocabulary: Vocabulary | None) -> tuple[ExportedEncoder, HeadRows]:
         """Export a trained encoder and add what it gives with its head, alone and with the n-grams' head, to the options.

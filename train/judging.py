@@ -108,7 +108,7 @@ class _Case:
         drawn = comparison.fresh([*rows.recent, *rows.earlier], after, before_it)
         forgotten = None
         if before is not None:
-            forgotten = before, comparison.beside(self.registry.path(before), names_before).fresh(rows.holdout)
+            forgotten = before, comparison.beside(self.registry.path(before), names_before).holdout(rows.holdout)[0]
         evidence = Evidence(
             holdout=answers,
             recent=drawn.take(np.arange(len(rows.recent))),

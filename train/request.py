@@ -61,6 +61,8 @@ class FitRequest:
     seed: int = 0
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     cross_fit: tuple[str, ...] = ()
+    # Whether answers are to follow the mix of labels in traffic.
+    label_shift: bool = True
     # How the parent's encoder was made smaller, as train.recipes writes it; for the lineage.
     compression: str | None = None
     # What an ensemble was made of; for the lineage, too.

@@ -22,7 +22,8 @@ class Rows:
     """``n`` examples; ``train``, ``validation`` and ``test`` are places of rows.
 
     ``corrected`` are the training and validation rows that people corrected. ``test`` holds base rows only: a corrected text
-    was picked because the champion was wrong, so a holdout with such rows would flatter every other model.
+    was picked because the champion was wrong, so a holdout with such rows would flatter every other model. ``drawn`` are those
+    training and validation rows that chance chose from traffic.
     """
 
     texts: list[str]
@@ -32,6 +33,7 @@ class Rows:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     corrected: NDArray[np.int64]
+    drawn: NDArray[np.int64]
     names: LabelSet
     keys: list[str]
 
@@ -50,6 +52,7 @@ class Rows:
             validation=np.flatnonzero(splits == "validation"),
             test=np.flatnonzero((splits == "test") & base),
             corrected=np.flatnonzero((splits != "test") & corrected),
+            drawn=np.flatnonzero((splits != "test") & np.array([example.drawn for example in known], dtype=bool)),
             names=names,
             keys=[example.text_key for example in known],
         )

@@ -51,6 +51,11 @@ class LearningSettings(BaseSettings):
     learn_replay_ratio: Ratio = Field(
         1.0, description="Share of the rows learned before that each epoch of a full run sees again, beside all corrections."
     )
+    learn_label_shift: bool = Field(
+        True,
+        description="Answers follow the mix of labels in traffic, where what the audit drew shows that it is not the mix of "
+        "what was taught. `false`: labels that became frequent are still expected as seldom as they were.",
+    )
     learn_checkpoint_every_s: float = Field(
         120.0, ge=0, description="Seconds between checkpoints of a full run; 0 writes one only when the run is stopped or ends."
     )
