@@ -100,6 +100,22 @@ def test_what_chance_drew_weighs_as_much_whether_it_corrects_or_confirms() -> No
     assert [weights[f"text {number}"] for number in range(1, 5)] == [1.0, 1.0, 4.0, 1.0]
 
 
+def test_the_last_texts_that_chance_drew_are_marked_and_stay_so_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedback.snapshot.MIX_ROWS", 2)
+    words = [
+        replace(training_correction(number, f"text {number}", "positive", "confirmation"), drawn=number != 3)
+        for number in range(1, 5)
+    ]
+    base = [Example.of("a", "positive", metadata={"shop": "b"}), Example.of("text 4", "negative", split="train")]
+    snapshot = build_snapshot(base, words, _LABELS, 4.0)
+    read = Snapshot.load(tmp_path, snapshot.save(tmp_path)).examples
+    assert {example.text for example in read if example.drawn} == {"text 2", "text 4"}
+    assert read == snapshot.examples
+    assert next(example for example in read if example.text == "a").metadata == {"shop": "b"}
+
+
 def _text_of(split: Split) -> str:
     return next(f"text {number}" for number in range(1_000) if split_of(text_key(f"text {number}")) == split)
 

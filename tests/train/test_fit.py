@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,18 @@ from core.classifier import Classifier, Head
 from core.errors import BundleError, DataError, RunCancelled
 from core.schemas import FitSpeed
 from core.settings import Settings
+from core.text import text_key
+from feedback.corrections import TrainingCorrection
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
-from tests.train.toys import Row, to_examples, toy_rows
+from tests.train.toys import FILLER, SIGNAL, Row, to_examples, toy_rows
 from train import base as bases
 from train import doubt, export, fitter, full, select
 from train.base import Base
+from train.crossfit import OutOfFold
 from train.finetune import TokenRows, finetune
 from train.fit import fit
 from train.fitter import Fitted
+from train.label_shift import LabelShift
 from train.measure import summary
 from train.progress import Progress, Stages, silent
 from train.request import STAGES, FinetuneSettings, FitRequest, Parent, Workplace
@@ -327,3 +332,63 @@ def test_the_penalty_is_chosen_anew_over_an_encoder_that_was_just_trained(
         fit(_snapshot(toy_rows()), "0" * 64, usual, place, _stages("head"), parent=Parent(report.version, folder))
     of_head = read_manifest(taught_once[0].home.registry / "versions" / "v1").lineage.settings["regularisation"]
     assert given == [of_head, None]
+
+
+def _doubtful(count: int, lost_ratio: float, seed: int) -> list[Row]:
+    """Return texts with a word of two labels each, one of them "lost", which is the right one as often as told."""
+    chance = random.Random(seed)  # noqa: S311 - toy data
+    rows: dict[str, Row] = {}
+    while len(rows) < count:
+        other = chance.choice(["angry", "calm"])
+        words = [chance.choice(SIGNAL[other]), chance.choice(SIGNAL["lost"]), *chance.sample(FILLER, 3)]
+        text = " ".join(chance.sample(words, len(words)))
+        label = "lost" if chance.random() < lost_ratio else other
+        rows.setdefault(text, Row(text, label, "validation" if len(rows) % 4 == 0 else "train"))
+    return list(rows.values())
+
+
+def _drawn() -> list[TrainingCorrection]:
+    """Return what chance drew from traffic in which texts are "lost" far more often than in the base data."""
+    return [
+        TrainingCorrection(place, row.text, text_key(row.text), row.label, "confirmation", "ann", None, None, drawn=True)
+        for place, row in enumerate(_doubtful(120, 0.95, seed=5), start=1)
+    ]
+
+
+def _fit_drawn(place: Workplace, base: Path, speed: FitSpeed, **changes: Any) -> tuple[Fitted, LabelShift]:
+    examples = to_examples([*toy_rows(), *_doubtful(400, 0.4, seed=6)])
+    snapshot = build_snapshot(examples, _drawn(), BaseDataset.of(examples).labels, 4.0)
+    fitted = fit(snapshot, "d" * 64, replace(_request(base, speed), **changes), place, _stages(speed))
+    return fitted, LabelShift.load(fitted.folder)
+
+
+@pytest.mark.parametrize("speed", _SPEEDS)
+def test_answers_follow_the_mix_of_labels_that_chance_drew(tmp_path: Path, toy_folder: Path, speed: FitSpeed) -> None:
+    fitted, shift = _fit_drawn(_place(tmp_path), toy_folder, speed)
+    plain, nothing = _fit_drawn(_place(tmp_path), toy_folder, speed, label_shift=False)
+    assert nothing == LabelShift()
+    assert max(shift.offsets, key=lambda name: shift.offsets[name]) == "lost"
+    assert shift.offsets["lost"] > 0.3
+    head, other = (Head.load(one.folder / HEAD) for one in (fitted, plain))
+    labels, temperature = fitted.manifest.labels, fitted.manifest.temperature
+    np.testing.assert_allclose(head.bias - other.bias, temperature * shift.over(labels), atol=1e-4)
+    # Held-out rows are of the old mix, so what is measured on them is what the head knows without it.
+    assert fitted.manifest.metrics == plain.manifest.metrics
+    card = (fitted.folder / CARD).read_text()
+    assert "## Mix of labels" in card
+    assert "- lost: × " in card
+    assert "## Mix of labels" not in (plain.folder / CARD).read_text()
+    Classifier.load(fitted.folder, checked=True)
+
+
+def test_what_the_gate_asks_about_changes_nothing_of_what_is_fitted(tmp_path: Path, toy_folder: Path) -> None:
+    keys = [text_key(word.text) for word in _drawn()]
+    base_key = text_key(next(row.text for row in toy_rows() if row.split == "train"))
+    files = []
+    for name, asked in (("none", ()), ("some", (*keys[:40], base_key)), ("all", tuple(keys))):
+        place = _place(tmp_path / name)
+        fitted, _ = _fit_drawn(place, toy_folder, "head", cross_fit=asked)
+        files.append(file_sha256(fitted.folder / HEAD))
+        known = OutOfFold.load(place.cache, fitted.folder)
+        assert all(key in known for key in asked if key != base_key or name == "some")
+    assert len(set(files)) == 1

@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from core.classifier import Classifier
+from core.bundle import HEAD, seal
+from core.classifier import Classifier, Head
 from core.gate import GateDecision, Rule
 from core.gate_statistics import spending
 from core.schemas import FitSpeed
@@ -21,6 +22,7 @@ from feedback.snapshot import Example, Snapshot
 from tests.bundles import LABELS, write_ngram_bundle
 from tests.train.toys import install_champion, labelled_texts, toy_rows, write_bundle, write_out_of_fold
 from train.judging import judge_candidate, limits_of
+from train.label_shift import LabelShift
 from train.scoring import scores_of
 
 
@@ -79,6 +81,27 @@ def test_a_decision_keeps_what_its_report_shows(settings: Settings, candidate: P
     for bins in (decision.reliability.champion, decision.reliability.candidate):
         assert sum(one.rows for one in bins) == 60
     assert {one.right_ratio for one in decision.reliability.candidate} == {1.0}
+
+
+def test_following_the_mix_of_labels_in_traffic_loses_nothing_on_the_holdout(settings: Settings, tmp_path: Path) -> None:
+    """Its rows are of another mix; what following is worth is asked of rows that chance drew from traffic."""
+    registry = install_champion(settings, mistaken=False)
+    folder = tmp_path / "shifted"
+    manifest = write_bundle(folder, mistaken=False)
+    shift = LabelShift({"positive": 8.0})
+    shift.applied(Head.load(folder / HEAD), manifest.labels, manifest.temperature).save(folder / HEAD)
+    seal(folder, manifest.model_copy(update={"probes": []}))
+    assert not _rule(judge_candidate(folder, "v1", registry, _snapshot(), settings), "holdout_loss").passed
+    shift.save(folder)
+    seal(folder, manifest.model_copy(update={"probes": []}))
+    said = _corrections(12)
+    write_out_of_fold(settings, folder, {example.text_key: "positive" for example in said})
+    audited = {example.text_key for example in said}
+    decision = judge_candidate(folder, "v1", registry, _snapshot(*said), settings, audited=audited)
+    assert _rule(decision, "holdout_loss").value == 0.0
+    assert _rule(decision, "holdout_loss").passed
+    assert "recent_gain" in decision.summary
+    assert decision.promote
 
 
 def test_an_equal_candidate_is_not(settings: Settings, candidate: Path) -> None:
