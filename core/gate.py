@@ -90,6 +90,12 @@ class Looks(BaseModel):
     holdout: str | None = Field(None, description="Names the holdout's rows.")
     holdout_looks: int = 1
     recent_looks: int = 1
+    holdout_weight: float = Field(
+        1.0, description="What this look counts: less than 1 where rows that are not held out do not speak for the candidate."
+    )
+    holdout_weights: float | None = Field(
+        None, description="What all looks at the holdout count together, this one included; null where each counts 1."
+    )
     least_gain_ratio: float | None = Field(
         None,
         description="Least gain in accuracy that the holdout can show at this look, where models differ as much as these; "
@@ -99,6 +105,11 @@ class Looks(BaseModel):
         False, description="Whether that is more than two points: the holdout is too small, or was looked at too often."
     )
     too_small: bool = Field(False, description="Whether it was more than two points at the first look already.")
+
+    @property
+    def weights(self) -> float:
+        """What all looks at the holdout count together, this one included."""
+        return float(self.holdout_looks) if self.holdout_weights is None else self.holdout_weights
 
 
 Mode = Literal["auto", "approve"]
@@ -271,10 +282,12 @@ def _worn(evidence: Evidence, level: float) -> Looks:
     # Two models that differ on fewer rows cannot be two points apart.
     discordant = max(sum(evidence.holdout.flips), ceil(WORTH_RATIO * rows))
 
-    def least_at(look: int) -> float | None:
+    def least_at(look: float) -> float | None:
         return least_gain(discordant, rows, level * spending(look))
 
-    least, at_first = least_at(evidence.looks.holdout_looks), least_at(1)
+    # What it can show of a candidate that more speaks for, even where this one's look weighs less.
+    looks = evidence.looks
+    least, at_first = least_at(looks.weights + 1.0 - looks.holdout_weight), least_at(1)
     return evidence.looks.model_copy(
         update={"least_gain_ratio": least, "worn": _is_too_much(least), "too_small": _is_too_much(at_first)}
     )

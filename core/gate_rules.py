@@ -21,6 +21,8 @@ from core.gate_statistics import (
 
 # From how many rows on the gate asks how likely the right labels are: a bound that holds for any gains is wide for a few.
 _SCORED_ROWS = 30
+# What a candidate that rows outside the holdout speak for reaches, and one in ten that are no better.
+_PROMISING_CHANCE = 0.1
 # Of the right answers that independent errors would turn wrong, the share that a candidate may turn.
 _MOST_RELATIVE_FLIPS = 0.5
 
@@ -187,7 +189,8 @@ def evidence_rules(evidence: Evidence, limits: GateLimits) -> Iterator[Rule]:
     alpha, looks = share_of_alpha(evidence, limits), evidence.looks
     better, worse = evidence.holdout.flips
     why = f"chance of {better} against {worse} or better between equal models (exact McNemar), look {looks.holdout_looks}"
-    gain = _rare("holdout_gain", mcnemar(better, worse), alpha * spending(looks.holdout_looks), why)
+    level = alpha * spending(looks.weights, looks.holdout_weight)
+    gain = _rare("holdout_gain", mcnemar(better, worse), level, why)
     yield _if_harmless(gain, [evidence.holdout], looks, limits)
     yield from _recent_gain(evidence, limits)
     if len(evidence.corrections.truth):
@@ -211,8 +214,7 @@ def _recent_gain(evidence: Evidence, limits: GateLimits) -> Iterator[Rule]:
     if not len(recent.truth):
         return
     level = share_of_alpha(evidence, limits) * spending(looks.recent_looks)
-    everything = recent.beside(evidence.earlier) if len(evidence.earlier.truth) else NO_ANSWERS
-    scored = [rows for rows in (recent, everything) if rows.gains is not None and len(rows.truth) >= _SCORED_ROWS]
+    scored = _scored(evidence)
     if not scored:
         gained, lost = recent.flips
         why = (
@@ -223,6 +225,31 @@ def _recent_gain(evidence: Evidence, limits: GateLimits) -> Iterator[Rule]:
         return
     found = [_likelier(rows, len(scored), level, looks) for rows in scored]
     yield min(found, key=lambda rule: (not rule.passed, rule.value))
+
+
+def _scored(evidence: Evidence) -> list[Answers]:
+    """Return the sets of rows that chance drew of which likelihoods can tell."""
+    recent, earlier = evidence.recent, evidence.earlier
+    everything = recent.beside(earlier) if len(recent.truth) and len(earlier.truth) else NO_ANSWERS
+    return [rows for rows in (recent, everything) if rows.gains is not None and len(rows.truth) >= _SCORED_ROWS]
+
+
+def promising(evidence: Evidence) -> bool:
+    """Return whether rows that are not held out speak for a candidate at all, or are too few to speak against it.
+
+    They do where recent traffic is answered better, or more of what people corrected is put right than of the errors that
+    chance drew, as equal models do once in ten times; or where there are rows of labels that the champion does not know.
+    """
+    scored = _scored(evidence)
+    if len(evidence.new.truth) or not scored:
+        return True
+    chances = [sign_flips(rows.gains) for rows in scored if rows.gains is not None]
+    if min(1.0, len(chances) * min(chances)) <= _PROMISING_CHANCE:
+        return True
+    recent, corrections = evidence.recent, evidence.corrections
+    fixed, wrong = corrections.flips[0], int((corrections.champion != corrections.truth).sum())
+    usual, errors = recent.flips[0], int((recent.champion != recent.truth).sum())
+    return bool(wrong) and more_than_chance(fixed, wrong, usual, errors) <= _PROMISING_CHANCE
 
 
 def _likelier(rows: Answers, asked: int, level: float, looks: Looks) -> Rule:
@@ -289,7 +316,7 @@ def _if_harmless(rule: Rule, drawn: Sequence[Answers], looks: Looks, limits: Gat
         return rule
     better, worse = (sum(flips) for flips in zip(*(answers.flips for answers in drawn), strict=True))
     rows = sum(len(answers.truth) for answers in drawn)
-    level = SURE_LEVEL * spending(looks.holdout_looks)
+    level = SURE_LEVEL * spending(looks.weights, looks.holdout_weight)
     most = sure_loss(better, worse, rows, quantile(level))
     if most <= limits.max_sure_loss_ratio:
         return rule

@@ -193,16 +193,20 @@ def at_most_chance(right: int, rows: int, ratio: float) -> float:
     return float(binom.cdf(right, rows, ratio))
 
 
-def spending(look: int) -> float:
+def spending(look: float, weight: float = 1.0) -> float:
     """Return the share of a level that the ``look``-th test on the same rows may use; all looks together use it up.
 
     ``1 / (k (k + 1))`` sums to 1, and by the union bound holds however the tests depend on each other (alpha spending: Lan and
-    DeMets 1983, Biometrika 70).
+    DeMets 1983, Biometrika 70). A look may weigh less than 1, as what is known of a candidate before it is looked at says: it
+    uses less, and leaves more to those after it. ``look`` is then the sum of weights with its own, and the share what
+    ``s / (1 + s)`` grows by.
 
     >>> [round(1 / spending(look)) for look in (1, 2, 4)], round(sum(map(spending, range(1, 10_000))), 3)
     ([2, 6, 20], 1.0)
+    >>> round(spending(0.1, 0.1) + spending(1.1), 6) == round(spending(1.1, 1.1), 6)
+    True
     """
-    return 1.0 / (look * (look + 1))
+    return weight / ((1.0 + look - weight) * (1.0 + look))
 
 
 def least_gain(discordant: int, rows: int, level: float) -> float | None:

@@ -27,7 +27,7 @@ def page_of(report: GateReport) -> str:
         *_signatures(report),
         "<h2>Looks</h2>",
         f"<p>Look {report.looks.holdout_looks} at this holdout, look {report.looks.recent_looks} at what people said since the "
-        f"champion learned. Each look may use less of the level. {_wear(report)}</p>",
+        f"champion learned. Each look may use less of the level.{_weight(report)} {_wear(report)}</p>",
     ]
     return page(title, sections)
 
@@ -83,6 +83,16 @@ def _changes(title: str, changes: Sequence[Change]) -> str:
     columns = (title[:-1].lower(), "rows", "champion right", "candidate right", "gain, points", "bounds")
     listed = table(columns, rows, numbers=(1, 2, 3, 4, 5))
     return f"{hint}{changes_chart(changes, title)}<details><summary>as a table</summary>{listed}</details>"
+
+
+def _weight(report: GateReport) -> str:
+    weight = report.looks.holdout_weight
+    if weight == 1.0:
+        return ""
+    return (
+        f" At the holdout this one counts {weight:g}, and all together {report.looks.weights:g}: what people said does not "
+        "speak for this head."
+    )
 
 
 def _wear(report: GateReport) -> str:

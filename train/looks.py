@@ -27,7 +27,10 @@ log = logging.getLogger("hone.learner")
 
 
 class Look(BaseModel):
-    """One candidate, judged on one holdout. ``family`` is the first holdout whose count it goes on with."""
+    """One candidate, judged on one holdout. ``family`` is the first holdout whose count it goes on with.
+
+    ``weight`` is what it counts. A later line of the same moment and champion takes the place of an earlier one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,6 +39,7 @@ class Look(BaseModel):
     family: str
     snapshot: str
     champion: str
+    weight: float = 1.0
 
 
 class LookBook:
@@ -46,6 +50,7 @@ class LookBook:
         self._snapshots = snapshots
         self._path = registry.root / "looks.jsonl"
         self._lock = FileLock(registry.root / "looks.lock", timeout=30)
+        self._latest: Look | None = None
 
     def look(self, snapshot: Snapshot, champion: str) -> Looks:
         """Record that a candidate is about to be judged on ``snapshot``'s holdout; return how often that was done with this."""
@@ -59,21 +64,39 @@ class LookBook:
             look = Look(at=now(), holdout=name, family=family, snapshot=snapshot.hash, champion=champion)
             append_line(self._path, look.model_dump(mode="json"))
         against = sum(look.champion == champion for look in kept)
-        return Looks(holdout=name, holdout_looks=1 + len(before), recent_looks=1 + against)
+        self._latest = look
+        return Looks(
+            holdout=name,
+            holdout_looks=1 + len(before),
+            recent_looks=1 + against,
+            holdout_weights=1.0 + sum(look.weight for look in before),
+        )
+
+    def lighten(self, looks: Looks, weight: float) -> Looks:
+        """Have the look that was recorded last, of which ``looks`` tells, count ``weight``: before it was taken."""
+        if self._latest is None:
+            raise RuntimeError("a look is recorded before it is made lighter")
+        lighter = self._latest.model_copy(update={"weight": weight})
+        with self._lock:
+            append_line(self._path, lighter.model_dump(mode="json"))
+        weights = looks.weights + weight - self._latest.weight
+        self._latest = lighter
+        return looks.model_copy(update={"holdout_weight": weight, "holdout_weights": weights})
 
     def _kept(self) -> list[Look]:
         if not self._path.exists():
             # Earlier releases kept them in the decisions alone.
             for look in self._of_decisions():
                 append_line(self._path, look.model_dump(mode="json"))
-        found = []
+        found: dict[tuple[AwareDatetime, str, str], Look] = {}
         for line in self._path.read_bytes().splitlines() if self._path.exists() else []:
             try:
-                found.append(Look.model_validate_json(line))
+                look = Look.model_validate_json(line)
             except ValueError:
                 # Cut short by a crash, in which case nobody was judged either.
                 continue
-        return found
+            found[look.at, look.champion, look.snapshot] = look
+        return list(found.values())
 
     def _of_decisions(self) -> list[Look]:
         found = []
@@ -86,7 +109,8 @@ class LookBook:
             except BundleError:
                 continue
             fields = {"holdout": name, "family": name, "snapshot": manifest.lineage.snapshot, "champion": decision.champion}
-            found.append(Look.model_validate({"at": manifest.created_at, **fields}))
+            looked = {"at": manifest.created_at, "weight": decision.looks.holdout_weight}
+            found.append(Look.model_validate({**looked, **fields}))
         return found
 
     def _continued(self, holdout: Sequence[Example], name: str, kept: Sequence[Look]) -> set[str]:

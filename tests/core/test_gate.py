@@ -26,6 +26,7 @@ from core.gate import (
     decide,
     decide_first,
 )
+from core.gate_rules import promising
 from core.gate_statistics import least_gain, loss_bounds, mcnemar, more_than_chance, quantile, sign_flips, spending, sure_loss
 
 _LABELS = ["a", "b", "c"]
@@ -63,8 +64,9 @@ def _decide(
     new: Answers = NO_ANSWERS,
     before: Answers | None = None,
     earlier: Answers = NO_ANSWERS,
+    seen: Looks | None = None,
 ) -> GateDecision:
-    seen = Looks(holdout_looks=looks, recent_looks=looks)
+    seen = seen or Looks(holdout_looks=looks, recent_looks=looks)
     past = None if before is None else ("v0", before)
     evidence = Evidence(holdout, recent, corrections, new, past, slices or {}, seen, earlier)
     return decide(evidence, make or Make(parity_ratio), labels=_LABELS, champion="v1", limits=limits)
@@ -169,6 +171,52 @@ def test_bounds_of_a_loss_hold_what_was_seen(better: int, worse: int, others: in
 def test_all_looks_together_use_up_the_level_and_no_more() -> None:
     assert sum(spending(look) for look in range(1, 1_001)) == pytest.approx(1.0, abs=1e-3)
     assert sum(spending(look) for look in range(1, 1_001)) < 1.0
+
+
+@given(st.lists(st.floats(0.01, 1.0), max_size=200))
+def test_looks_of_any_weight_use_up_no_more(weights: list[float]) -> None:
+    sums = np.cumsum(weights)
+    shares = [spending(float(total), weight) for total, weight in zip(sums, weights, strict=True)]
+    assert sum(shares) <= 1.0
+    # In all as much as one look of all their weight.
+    if weights:
+        assert sum(shares) == pytest.approx(spending(float(sums[-1]), float(sums[-1])))
+
+
+def _drawn_rows(gains: list[float], better: int = 0, worse: int = 0) -> Answers:
+    found = answers(len(gains) - better - worse, better, worse)
+    return replace(found, gains=np.array(gains))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "promising_one"),
+    [
+        (Evidence(answers(100)), True),
+        (Evidence(answers(100), recent=_drawn_rows([-0.1] * 20)), True),
+        (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50)), False),
+        (Evidence(answers(100), recent=_drawn_rows([0.1] * 40)), True),
+        (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50), earlier=_drawn_rows([0.2, -0.1] * 400)), True),
+        (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50), new=answers(0, 3)), True),
+        (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50, 1, 1), corrections=answers(0, 12, 0, 3)), True),
+        (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50, 9, 1), corrections=answers(0, 1, 0, 9)), False),
+    ],
+)
+def test_a_candidate_is_promising_unless_rows_outside_the_holdout_tell_otherwise(
+    evidence: Evidence, promising_one: bool
+) -> None:
+    assert promising(evidence) is promising_one
+
+
+def test_a_lighter_look_wears_the_holdout_less() -> None:
+    light = Looks(holdout_looks=11, holdout_weight=0.1, holdout_weights=1.1)
+    level = next(rule.limit for rule in _decide(answers(960, 25, 15), seen=light).rules if rule.name == "holdout_gain")
+    assert level == pytest.approx(0.05 * (1.1 / 2.1 - 0.5))
+    # What it says of the holdout is what the holdout could show of one that more speaks for.
+    full = Looks(holdout_looks=11, holdout_weights=2.0)
+    assert (
+        _decide(answers(960, 25, 15), seen=light).looks.least_gain_ratio
+        == _decide(answers(960, 25, 15), seen=full).looks.least_gain_ratio
+    )
 
 
 @given(st.integers(1, 200), st.integers(1, 30))

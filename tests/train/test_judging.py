@@ -182,6 +182,32 @@ def test_looks_at_the_same_rows_are_counted_whatever_becomes_of_the_candidate(se
         assert _rule(decision, "holdout_gain").limit == pytest.approx(0.05 * spending(look))
 
 
+def test_a_head_that_recent_rows_do_not_speak_for_wears_the_holdout_a_tenth(
+    settings: Settings, candidate: Path, tmp_path: Path
+) -> None:
+    registry = install_champion(settings, mistaken=False)
+    drawn = [Example.of(f"drawn {place} is neutral", "neutral", split="train") for place in range(40)]
+    said = [replace(example, origin="confirmation") for example in drawn]
+    audited = {example.text_key for example in said}
+    # As sure of the right label as the champion is, or by turns more and less so.
+    write_out_of_fold(settings, candidate, {example.text_key: "neutral" for example in said})
+
+    def judged(folder: Path) -> GateDecision:
+        return judge_candidate(folder, "v1", registry, _snapshot(*said), settings, audited=audited)
+
+    first, second = judged(candidate), judged(candidate)
+    assert [one.looks.holdout_weight for one in (first, second)] == [0.1, 0.1]
+    assert second.looks.weights == pytest.approx(0.2)
+    assert _looks(second) == (2, 2)
+    level = 0.025 * spending(0.2, 0.1)
+    assert _rule(second, "holdout_gain").limit == pytest.approx(level)
+    # One that nothing was audited for counts as ever, after a fifth of a look.
+    write_bundle(tmp_path / "other")
+    third = judge_candidate(tmp_path / "other", "v1", registry, _snapshot(), settings)
+    assert third.looks.weights == pytest.approx(1.2)
+    assert _rule(third, "holdout_gain").limit == pytest.approx(0.05 * spending(1.2))
+
+
 def _kept(settings: Settings, examples: Sequence[Example]) -> Snapshot:
     return Snapshot(tuple(examples), save_examples(settings.home.snapshots, examples))
 
