@@ -26,6 +26,7 @@ from feedback.snapshot import Snapshot
 from train.full import FullFitter
 from train.head import FeatureRows, FloatMatrix, IntVector
 from train.judging import judge_candidate
+from train.label_shift import LabelShift
 from train.looks import holdout_of
 from train.progress import Clock, Report, Stages, silent
 from train.request import STAGES, Ensemble, FinetuneSettings, FitRequest, How, Parent, Workplace
@@ -200,7 +201,9 @@ class DistilledFitter(FullFitter):
         for number, (name, manifest) in enumerate(manifests.items()):
             self.stages.at("load", number / len(manifests))
             places = [manifest.labels.index(label) for label in self.rows.names]
-            total += scores_of(folders[name], texts, self.place.cache)[:, places]
+            # What they know of the texts: the mix of labels in traffic is added to what comes out, once.
+            scores = LabelShift.load(folders[name]).undone(scores_of(folders[name], texts, self.place.cache), manifest.labels)
+            total += scores[:, places]
         self.teacher = total / np.float32(len(manifests))
         self.used = tuple(manifests)
         self.clock.lap("teacher")
