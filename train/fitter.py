@@ -123,8 +123,8 @@ class Fitter:
         gate may ask about others, comes to the same.
         """
         rows = self.rows
-        enough = self.request.label_shift and len(rows.drawn) >= LEAST_DRAWN_ROWS
-        drawn, scores = self._without(heads, option, head, rows.drawn if enough else rows.drawn[:0])
+        wanted = self.request.label_shift and len(rows.drawn) >= LEAST_DRAWN_ROWS and not rows.weighed
+        drawn, scores = self._without(heads, option, head, rows.drawn if wanted else rows.drawn[:0])
         scale = np.float32(option.temperature)
         parts = self._parts(drawn)
         found = Estimate.of(scores / scale, rows.labels[drawn], parts)

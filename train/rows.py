@@ -62,6 +62,12 @@ class Rows:
         """Places of training and validation rows together."""
         return np.concatenate([self.train, self.validation])
 
+    @property
+    def weighed(self) -> bool:
+        """Whether somebody gave base rows weights, so that labels are not to be expected as often as they occur."""
+        taught = np.setdiff1d(self.learnable, self.corrected)
+        return bool(len(taught)) and bool(np.ptp(self.weights[taught]) > 0.0)
+
     def counts(self) -> dict[str, int]:
         """Return rows by split."""
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}

@@ -381,6 +381,14 @@ def test_answers_follow_the_mix_of_labels_that_chance_drew(tmp_path: Path, toy_f
     Classifier.load(fitted.folder, checked=True)
 
 
+def test_labels_that_were_weighed_on_purpose_stay_so(tmp_path: Path, toy_folder: Path) -> None:
+    examples = to_examples([*toy_rows(), *_doubtful(400, 0.4, seed=6)])
+    weighed = [replace(example, weight=2.0 if example.label == "angry" else 0.8) for example in examples]
+    snapshot = build_snapshot(weighed, _drawn(), BaseDataset.of(weighed).labels, 4.0)
+    fitted = fit(snapshot, "d" * 64, _request(toy_folder), _place(tmp_path), _stages("head"))
+    assert LabelShift.load(fitted.folder) == LabelShift()
+
+
 def test_what_the_gate_asks_about_changes_nothing_of_what_is_fitted(tmp_path: Path, toy_folder: Path) -> None:
     keys = [text_key(word.text) for word in _drawn()]
     base_key = text_key(next(row.text for row in toy_rows() if row.split == "train"))
