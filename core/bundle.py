@@ -11,6 +11,8 @@
     card.md                  the model card
     profile.safetensors      how it answered held-out rows, the reference for drift; absent in bundles made before there was one
     validation.safetensors   what it said of validation rows before it learned them, for choosing thresholds; absent like that
+    label-shift.json         by how many nats each label is likelier in traffic than in what was learned, which is in the bias
+                             already; absent where nothing is shifted
     tuned.safetensors        the head over embeddings that was trained together with the encoder, where it was: what weights
                              are averaged with
 
