@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import TOKENIZER, Features, Manifest, Nearness, Parity, Variant, Vocabulary, read_manifest
-from core.classifier import Head, softmax
-from core.drift.profile import Profile
-from core.drift.reading import known_by_ngrams, known_by_tokenizer
-from core.encoder import load_tokenizer
+from core.bundle import Features, Manifest, Vocabulary, read_manifest
+from core.classifier import Head
 from core.ngrams import Ngrams
 from feedback.snapshot import Snapshot
 from train.assemble import Origin, Parts, write_bundle
 from train.crossfit import OutOfFold, cross_fitted, part_of
 from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.head import REGULARISATION, FeatureRows, logits
-from train.held import Held
+from train.head import REGULARISATION, FeatureRows
 from train.label_shift import LEAST_DRAWN_ROWS, Estimate, LabelShift
-from train.measure import summary
-from train.nearness import LabelledRows, calibrate
-from train.parity import choose_variant, compare
-from train.profiling import profile_of
+from train.measuring import Measuring
 from train.progress import Clock, Stages
 from train.request import FitRequest, Parent, Workplace
 from train.rows import Rows, token_limit
@@ -208,12 +200,9 @@ class Fitter:
         folder = Path(tempfile.mkdtemp(dir=self.place.staging, prefix="bundle-"))
         uses_encoder = chosen.features != "ngrams"
         encoder = self.encoder if uses_encoder else None
-        parity, serving, scores = self._parity(head, chosen, encoder)
-        measured = summary(scores, self.rows.labels[self.rows.test])
-        if chosen.accuracy is not None and chosen.log_loss is not None:
-            measured |= {"validation_accuracy": chosen.accuracy, "validation_log_loss": chosen.log_loss}
-        said = self._validation_scores(chosen, encoder, serving)
-        nearness = self._nearness(encoder, serving, said, scores)
+        found = Measuring(self.rows, self.ngram_rows, self.cache, encoder, self.max_tokens, self.stages).of(
+            head, chosen, self.ngrams, self.parent.folder if self.parent else None, self.request.seed
+        )
         self.clock.lap("measure")
         parts = Parts(
             # What was measured on held-out rows is what the head knows; their mix of labels is not that of traffic.
@@ -224,14 +213,14 @@ class Fitter:
             ngrams=self.ngrams if chosen.features != "encoder" else None,
             encoder=encoder,
             max_tokens=self.max_tokens,
-            parity=parity,
-            nearness=nearness,
-            serving=serving,
-            metrics=measured,
+            parity=found.parity,
+            nearness=found.nearness,
+            serving=found.serving,
+            metrics=found.metrics,
             seconds=dict(self.clock.seconds),
             doubted=self.doubted,
-            profile=self._profile(scores, encoder, serving),
-            held=Held.of(said, self.rows.labels[self.rows.validation]) if len(said) else None,
+            profile=found.profile,
+            held=found.held,
             tuned=self.tuned if uses_encoder else None,
             regularisation=chosen.regularisation,
         )
@@ -240,21 +229,6 @@ class Fitter:
         manifest = write_bundle(folder, parts, self.rows, self.request, origin, options)
         self.out_of_fold.save(self.place.cache, folder)
         return Fitted(folder, manifest, options, dict(self.clock.seconds))
-
-    def _profile(self, scores: FloatMatrix, encoder: ExportedEncoder | None, serving: Variant) -> Profile | None:
-        """Return how the version answers what it was not fitted on, for whoever watches it for drift."""
-
-        def embed(texts: Sequence[str]) -> FloatMatrix:
-            if encoder is None:
-                raise RuntimeError("there is nothing to embed with")
-            return self.cache.embed(encoder, texts, max_tokens=self.max_tokens, variant=serving)
-
-        chosen, parent = self.chosen, self.parent
-        if encoder is not None and chosen is not None and chosen.features == "encoder":
-            known = known_by_tokenizer(load_tokenizer(encoder.folder / TOKENIZER, max_tokens=self.max_tokens))
-        else:
-            known = known_by_ngrams(self.ngrams)
-        return profile_of(self.rows, scores, embed if encoder else None, known, parent.folder if parent else None)
 
     def _parent_encoder(self) -> ExportedEncoder | None:
         if self.parent is None or self.request.base is not None:
@@ -339,59 +313,3 @@ class Fitter:
 
     def _beat(self) -> None:
         self.stages.at("fit", 0.5)
-
-    def _parity(
-        self, head: Head, chosen: Option, encoder: ExportedEncoder | None
-    ) -> tuple[Parity | None, Variant, FloatMatrix]:
-        """Return parity, the variant to serve, and its probabilities (n, c) on the test rows."""
-        test, scale = self.rows.test, np.float32(chosen.temperature)
-        truth, ngrams = self.rows.labels[test], self.ngram_rows[test]
-        if encoder is None:
-            return None, "fp32", softmax(logits(head, FeatureRows(None, ngrams)) / scale)
-        variants: tuple[Variant, ...] = ("fp32", "int8")
-        by_variant = {
-            variant: logits(head, FeatureRows(self._embed_test(encoder, variant), ngrams)) / scale for variant in variants
-        }
-        gap = encoder.facts.encoder_gap
-        parities = {name: compare(by_variant["fp32"], scores, truth, encoder_gap=gap) for name, scores in by_variant.items()}
-        serving = choose_variant(parities)
-        return parities[serving], serving, softmax(by_variant[serving])
-
-    def _validation_scores(self, chosen: Option, encoder: ExportedEncoder | None, serving: Variant) -> FloatMatrix:
-        """Return the probabilities (v, c) of the validation part by the head that was fitted on the training part alone."""
-        places = self.rows.validation
-        if not len(places):
-            return np.empty((0, len(self.rows.names)), dtype=np.float32)
-        embeddings = self._embed_as_served(encoder, places, serving) if encoder is not None else None
-        rows = FeatureRows(embeddings, self.ngram_rows[places] if chosen.features != "encoder" else None)
-        return softmax(logits(chosen.head, rows) / np.float32(chosen.temperature))
-
-    def _nearness(
-        self, encoder: ExportedEncoder | None, serving: Variant, said: FloatMatrix, scores: FloatMatrix
-    ) -> Nearness | None:
-        """Return how near a text must be to a corrected one, read off the validation part as the served engine reads it.
-
-        ``said`` (v, c) are the probabilities of the validation part, ``scores`` (t, c) those of the test part.
-        """
-        places = self.rows.validation
-        if encoder is None or not len(places):
-            return None
-        embeddings = self._embed_as_served(encoder, places, serving)
-        known = LabelledRows(self.rows.pick(places), embeddings, self.rows.labels[places], said)
-        test = self.rows.test
-        asked = LabelledRows(
-            self.rows.pick(test), self._embed_as_served(encoder, test, serving), self.rows.labels[test], scores
-        )
-        return calibrate(known, asked, seed=self.request.seed)
-
-    def _embed_as_served(self, encoder: ExportedEncoder, places: NDArray[np.int64], serving: Variant) -> FloatMatrix:
-        return self.cache.embed(encoder, self.rows.pick(places), max_tokens=self.max_tokens, variant=serving)
-
-    def _embed_test(self, encoder: ExportedEncoder, variant: Variant) -> FloatMatrix:
-        return self.cache.embed(
-            encoder,
-            self.rows.pick(self.rows.test),
-            max_tokens=self.max_tokens,
-            variant=variant,
-            on_share=lambda share: self.stages.at("measure", share),
-        )
