@@ -264,7 +264,7 @@ def decide(evidence: Evidence, make: Make, *, labels: list[str], champion: str, 
     own, new = by_label(holdout, labels), by_label(evidence.new, labels)
     return _conclude(rules, champion).model_copy(
         update={
-            "looks": _worn(evidence, gate_rules.share_of_alpha(evidence, limits)),
+            "looks": _worn(evidence, gate_rules.share_of_alpha(evidence, limits) / gate_rules.holdout_ways(holdout)),
             "classes": [ClassChange.of(label, holdout.take(places)) for label, places in own.items()],
             "new_classes": [ClassChange.of(label, evidence.new.take(places)) for label, places in new.items()],
             "slices": [ClassChange.of(name, holdout.take(places)) for name, places in evidence.slices.items()],

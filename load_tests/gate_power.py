@@ -6,9 +6,9 @@
 
 Draws what both models say of the holdout, of recent predictions that chance drew, and of what people corrected, and asks the
 gate. The champion is 90% right; a candidate differs on a share of the rows. In each round it is looked at once, and in some
-trials thirty times: other candidates of the same worth on as many rows. Scored trials draw probabilities, of recent predictions
-alone, so that the gate hears how likely each model found the right labels. Writes a CSV, and prints it; exit code 1 when a
-limit is passed: equal models 5%, models two points worse never, models two points better on 3,000 rows 90%.
+trials thirty times: other candidates of the same worth on as many rows. Scored trials draw probabilities, of the holdout and
+of recent predictions, so that the gate hears how likely each model found the right labels. Writes a CSV, and prints it; exit
+code 1 when a limit is passed: equal models 5%, models two points worse never, models two points better on 3,000 rows 90%.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Trial:
     """One kind of candidate: ``gain`` against the champion, ``discordant`` the share of rows on which they differ.
 
     ``fresh`` gives it ``recent`` rows and corrections; with ``wished`` it puts all of those corrections right, whatever it is
-    worth, and there are no recent rows to tell unless it says how many. With ``scored`` the recent rows bring probabilities.
+    worth, and there are no recent rows to tell unless it says how many. With ``scored`` all but corrections have probabilities.
     """
 
     rows: int
@@ -106,7 +106,8 @@ def promoted(random: np.random.Generator, trial: Trial) -> bool:
             if trial.wished:
                 corrections = Answers(corrections.truth, corrections.champion, corrections.truth)
         seen = Looks(holdout_looks=look, recent_looks=look)
-        evidence = Evidence(draw(random, trial.rows, trial.gain, trial.discordant), recent, corrections, looks=seen)
+        holdout = (draw_scored if trial.scored else draw)(random, trial.rows, trial.gain, trial.discordant)
+        evidence = Evidence(holdout, recent, corrections, looks=seen)
         if decide(evidence, Make(1.0), labels=_LABELS, champion="v1", limits=GateLimits()).promote:
             return True
     return False

@@ -46,7 +46,7 @@ class Comparison:
             return Answers(truth, truth, truth), None, None
         before = self._scores(self.champion, examples, self.names, shifted=False)
         after = self._scores(self.candidate, examples, {}, shifted=False)
-        answers = Answers(truth, before.argmax(axis=1), after.argmax(axis=1))
+        answers = Answers(truth, before.argmax(axis=1), after.argmax(axis=1), likelihood_gains(truth, before, after))
         honest = Reliability(champion=reliability(before, truth), candidate=reliability(after, truth))
         return answers, (calibration_error(before, truth), calibration_error(after, truth)), honest
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import NormalDist
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from core.gate import (
     NO_ANSWERS,
     Answers,
     Evidence,
+    FloatVector,
     GateDecision,
     GateLimits,
     IntVector,
@@ -195,6 +197,8 @@ def _drawn_rows(gains: list[float], better: int = 0, worse: int = 0) -> Answers:
         (Evidence(answers(100), recent=_drawn_rows([-0.1] * 20)), True),
         (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50)), False),
         (Evidence(answers(100), recent=_drawn_rows([0.1] * 40)), True),
+        # Likelier, but fewer are right.
+        (Evidence(answers(100), recent=_drawn_rows([0.1] * 40, 1, 2)), False),
         (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50), earlier=_drawn_rows([0.2, -0.1] * 400)), True),
         (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50), new=answers(0, 3)), True),
         (Evidence(answers(100), recent=_drawn_rows([0.1, -0.1] * 50, 1, 1), corrections=answers(0, 12, 0, 3)), True),
@@ -392,6 +396,39 @@ def _likelier(rows: Answers, nats: float, spread: float = 0.3, seed: int = 1) ->
     """Return the rows with gains of ``nats`` in the mean."""
     gains = np.random.default_rng(seed).normal(0.0, spread, len(rows.truth))
     return replace(rows, gains=gains - gains.mean() + nats)
+
+
+def test_the_holdout_speaks_by_how_likely_the_right_labels_are_too() -> None:
+    flips = answers(760, 67, 45)
+    assert not _decide(flips).promote
+    rule = _rule(_decide(_likelier(flips, 0.06)), "holdout_gain")
+    assert rule.passed
+    assert rule.why == (
+        "chance that 872 holdout rows find their right labels likelier by 0.060 nats or more between equal models (sign "
+        "flips), look 1; 67 are put right and 45 wrong"
+    )
+    assert rule.value == pytest.approx(2.0 * sign_flips(cast("FloatVector", _likelier(flips, 0.06).gains)))
+    # Asked two ways, each has half of the level.
+    plain = _rule(_decide(_likelier(answers(960, 30, 10), -0.01)), "holdout_gain")
+    assert plain.value == pytest.approx(2.0 * mcnemar(30, 10))
+    assert "exact McNemar" in plain.why
+
+
+def test_likelier_holdout_rows_are_nothing_where_no_more_answers_are_right() -> None:
+    assert mcnemar(40, 35) > 0.1
+    rule = _rule(_decide(_likelier(answers(925, 40, 35), 0.1)), "holdout_gain")
+    assert not rule.passed
+    assert "exact McNemar" in rule.why
+    # Of few rows likelihoods tell nothing; right and wrong have the whole level.
+    few = _rule(_decide(_likelier(answers(70, 8, 2), 0.2)), "holdout_gain")
+    assert few.value == pytest.approx(mcnemar(8, 2))
+
+
+def test_what_the_holdout_can_show_goes_by_the_level_that_is_left_for_right_and_wrong() -> None:
+    flips = answers(2960, 25, 15)
+    asked_twice = _decide(_likelier(flips, 0.0)).looks.least_gain_ratio
+    assert asked_twice == least_gain(60, 3_000, 0.05 * spending(1) / 2)
+    assert _decide(flips).looks.least_gain_ratio == least_gain(60, 3_000, 0.05 * spending(1))
 
 
 def test_recent_traffic_speaks_by_how_likely_the_right_labels_are() -> None:
