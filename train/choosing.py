@@ -40,7 +40,9 @@ class Evidence:
     ``usual_error_ratio`` is what the champion got wrong on its holdout. ``recent`` are labelled texts of traffic that the head
     was not fitted on, ``of_new_labels`` those of them whose label the encoder had not been trained with. ``new_examples``
     counts what people said since the encoder was last trained, or last tried in vain. ``untrained``: the head stands on an
-    encoder which no run and no teaching has trained yet.
+    encoder which no run and no teaching has trained yet. Of the latest runs that trained the encoder and did not replace the
+    champion ``fulls_in_vain`` gained nothing or failed a rule of the gate; ``fulls_unproven`` were better on validation rows,
+    and what they were judged by was too little to show it.
     """
 
     usual_error_ratio: float
@@ -52,6 +54,7 @@ class Evidence:
     drift: bool = False
     untrained: bool = False
     fulls_in_vain: int = 0
+    fulls_unproven: int = 0
     recovered_ratio: float | None = None
     expected_full_s: float = 0.0
     budget_left_s: float | None = None
@@ -107,9 +110,11 @@ def choose_speed(evidence: Evidence, limits: ChoiceLimits | None = None) -> Choi
     if reason is None:
         return Choice("head", f"head: {_head_does(evidence)}; no gap is certain")
     # Four times as much after each time in vain: 30 rounds of 33 labels with a gap that nothing closes then cost two full runs.
-    needed = limits.min_new_examples * 4**evidence.fulls_in_vain // (2 if evidence.drift else 1)
+    # What was better and could not show it has more to learn from, and more to show it by, with twice as much.
+    needed = limits.min_new_examples * 4**evidence.fulls_in_vain * 2**evidence.fulls_unproven // (2 if evidence.drift else 1)
     if evidence.new_examples < needed:
-        vain = f" after {evidence.fulls_in_vain} in vain" if evidence.fulls_in_vain else ""
+        tried = evidence.fulls_in_vain + evidence.fulls_unproven
+        vain = f" after {tried} in vain" if tried else ""
         return Choice(
             "head", f"head: {reason}, but {evidence.new_examples} new labelled texts are too few{vain}; {needed} are needed"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import read_manifest
+from core.errors import BundleError, UnknownVersion
 from core.registry import Registry
 from core.schemas import RunAnswer
 from core.settings import Settings
@@ -56,6 +57,8 @@ def gather(at: Circumstances, head: Path) -> Evidence:
     of_new = [example for example in known if example.label in new_labels]
     recent = _of_traffic(known, at)
     fulls = [run for run in at.runs if "full_s" in run.metrics]
+    refused = _refused(fulls)
+    unproven = sum(_gained(run) and _only_unproven(run, at.registry) for run in refused)
     # As many as the encoder would see; a head has learned those of the test split too.
     corrected = sum(example.origin == "correction" and example.split != "test" for example in said)
     seen = max(encoder.lineage.rows.get("corrected", 0), int(fulls[0].metrics.get("corrected_rows", 0)) if fulls else 0)
@@ -69,7 +72,8 @@ def gather(at: Circumstances, head: Path) -> Evidence:
         drift=at.drift,
         # With n-grams alone nothing is known of how the encoder does, but that the fit did without.
         untrained=encoder.lineage.speed == "head" and manifest.features != "ngrams",
-        fulls_in_vain=_in_vain(fulls),
+        fulls_in_vain=len(refused) - unproven,
+        fulls_unproven=unproven,
         recovered_ratio=_recovered(fulls),
         expected_full_s=_full_s(fulls, manifest.lineage.rows.get("train", 0)),
         budget_left_s=at.budget_left_s,
@@ -85,14 +89,30 @@ def _of_traffic(known: Sequence[Example], at: Circumstances) -> list[Example]:
     return [example for example in known if confirmed and example.split == "test"]
 
 
-def _in_vain(fulls: Sequence[RunAnswer]) -> int:
-    """Return how many of the latest runs that trained the encoder, one after the other, gained nothing by it."""
-    found = 0
+def _refused(fulls: Sequence[RunAnswer]) -> list[RunAnswer]:
+    """Return those of the latest runs that trained the encoder, one after the other, which changed nothing by it."""
+    found = []
     for run in fulls:
-        if run.promoted is not False and run.chosen == "full" and run.metrics.get("full_gain", WORTH_RATIO) >= WORTH_RATIO:
+        if run.promoted is not False and run.chosen == "full" and _gained(run):
             break
-        found += 1
+        found.append(run)
     return found
+
+
+def _gained(run: RunAnswer) -> bool:
+    return run.metrics.get("full_gain", WORTH_RATIO) >= WORTH_RATIO
+
+
+def _only_unproven(run: RunAnswer, registry: Registry) -> bool:
+    """Return whether the encoder that the run trained passed all rules that the gate requires, and lacked evidence alone."""
+    if run.chosen != "full" or run.version is None:
+        return False
+    try:
+        decision = registry.decision(run.version)
+    except (BundleError, UnknownVersion):
+        # It was removed by hand.
+        return False
+    return decision is not None and all(rule.passed for rule in decision.rules if rule.kind == "required")
 
 
 def _recovered(fulls: Sequence[RunAnswer]) -> float | None:

@@ -40,6 +40,14 @@ def test_after_runs_in_vain_more_evidence_is_asked_for() -> None:
     assert choose_speed(replace(vain, new_examples=800)).speed == "full"
 
 
+def test_after_a_run_that_could_not_show_its_gain_twice_as_much_is_asked_for() -> None:
+    unproven = replace(_GAP, fulls_unproven=2, new_examples=199)
+    assert choose_speed(unproven).speed == "head"
+    assert "after 2 in vain; 200 are needed" in choose_speed(unproven).why
+    assert choose_speed(replace(unproven, new_examples=200)).speed == "full"
+    assert choose_speed(replace(unproven, new_examples=200, fulls_in_vain=1)).speed == "head"
+
+
 def test_where_the_encoder_has_closed_nothing_it_is_not_trained() -> None:
     assert choose_speed(replace(_GAP, recovered_ratio=0.01)).speed == "head"
 
@@ -112,6 +120,7 @@ def _evidence(draw: st.DrawFn) -> Evidence:
         drift=draw(st.booleans()),
         untrained=draw(st.booleans()),
         fulls_in_vain=draw(st.integers(0, 40)),
+        fulls_unproven=draw(st.integers(0, 40)),
         recovered_ratio=draw(st.none() | st.floats(0, 1)),
         expected_full_s=draw(st.floats(0, 1e6)),
         budget_left_s=draw(st.none() | st.floats(0, 1e6)),

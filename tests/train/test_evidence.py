@@ -6,10 +6,13 @@ import shutil
 from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from core.gate import GateDecision, Rule
 from core.registry import Registry
+from core.schemas import RunAnswer, now
 from core.settings import Settings
 from core.text import Split
 from feedback.examples import Example, Origin
@@ -69,3 +72,50 @@ def test_texts_of_labels_that_the_encoder_never_saw_are_counted_apart(taught: Se
     evidence = gather(_at(taught, said), head)
     assert evidence.recent == Labelled()
     assert evidence.of_new_labels == Labelled(), "the head does not know the label either"
+
+
+def _run(version: str | None, gain: float, *, promoted: bool = False) -> RunAnswer:
+    moment = now()
+    return RunAnswer(
+        run_id=f"run-{version}",
+        speed="auto",
+        trigger="manual",
+        state="succeeded",
+        note=None,
+        created_at=moment,
+        started_at=moment,
+        ended_at=moment,
+        stage=None,
+        progress_ratio=1.0,
+        remaining_s=None,
+        metrics={"full_s": 30.0, "full_gain": gain, "corrected_rows": 10.0},
+        snapshot=None,
+        version=version,
+        promoted=promoted,
+        error=None,
+        chosen="full",
+    )
+
+
+def _rule(name: str, kind: Literal["required", "evidence"], *, passed: bool) -> Rule:
+    return Rule(name=name, value=0.0, limit=0.0, kind=kind, passed=passed, why="")
+
+
+@pytest.mark.parametrize(
+    ("gain", "required", "expected"), [(0.02, True, (0, 1)), (0.02, False, (1, 0)), (0.0, True, (1, 0)), (-0.01, True, (1, 0))]
+)
+def test_an_encoder_that_was_better_and_lacked_evidence_alone_was_not_tried_in_vain(
+    taught: Settings, head: Path, gain: float, required: bool, expected: tuple[int, int]
+) -> None:
+    registry = Registry(taught.home.registry)
+    rules = [_rule("holdout_loss", "required", passed=required), _rule("holdout_gain", "evidence", passed=False)]
+    decision = GateDecision(promote=False, summary="", champion="v1", rules=rules)
+    copy = head.parent / "copy"
+    shutil.copytree(head, copy)
+    version = registry.register(copy, decision, by="learner", why="a run")
+    earlier = _run("v1", 0.02, promoted=True)
+    evidence = gather(replace(_at(taught, []), runs=[_run(version, gain), earlier, _run(version, gain)]), head)
+    assert (evidence.fulls_in_vain, evidence.fulls_unproven) == expected
+    # What became of a version that is gone nobody can tell.
+    gone = gather(replace(_at(taught, []), runs=[_run("v77", gain)]), head)
+    assert (gone.fulls_in_vain, gone.fulls_unproven) == (1, 0)
