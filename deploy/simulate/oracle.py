@@ -160,13 +160,14 @@ class Oracle:
         )
 
     def _fitted(self, staging: Path) -> Fitted:
-        home, plan = self._work.settings(self._work.base_home).home, self._work.plan
+        settings, plan = self._work.settings(self._work.base_home), self._work.plan
+        home = settings.home
         base = BaseDataset.load(home.datasets, read_manifest(self._folder("base")).lineage.dataset)
         labels = LabelSet.of(sorted({*base.labels.names, *(item.label for item in self._received)}))
         built = build_snapshot(base.examples, self._received, labels, plan.correction_weight)
         examples = tuple(self._all_learned(built))
         snapshot = Snapshot(examples, hash_of(examples))
-        request = FitRequest(self._speed, plan.features, plan.base_encoder, plan.seed)
+        request = FitRequest(self._speed, plan.features, plan.base_encoder, plan.seed, label_shift=settings.learn_label_shift)
         stages = Stages(STAGES[self._speed], self._progress)
         return fit(snapshot, base.hash, request, Workplace(self._place / "cache", staging), stages)
 
