@@ -111,6 +111,15 @@ async def test_the_page_is_served_under_a_policy_that_lets_nothing_in(service: S
     assert "read &lt;b&gt;it&lt;/b&gt;" in signed
 
 
+async def test_the_page_says_what_a_look_counts_where_that_is_less(service: Service) -> None:
+    decision = _decision()
+    light = decision.looks.model_copy(update={"holdout_weight": 0.1, "holdout_weights": 1.3})
+    register_ngram_bundle(service.parts.registry, seed=3, decision=decision.model_copy(update={"looks": light}))
+    words = "".join(_read((await service.http.get("/v1/models/v2/gate.html")).text).words)
+    assert "At the holdout this one counts 0.1, and all together 1.3: what people said does not speak for this head." in words
+    assert (await service.http.get("/v1/models/v2/gate")).json()["looks"]["holdout_weight"] == 0.1
+
+
 @pytest.mark.parametrize("version", ["v1", "v9"])
 async def test_what_the_gate_was_not_asked_about_has_no_report(service: Service, version: str) -> None:
     for end in ("gate", "gate.html"):
