@@ -18,8 +18,8 @@ from train.assemble import Origin, Parts, write_bundle
 from train.crossfit import OutOfFold, cross_fitted, part_of
 from train.doubt import DOUBTED_WEIGHT, Doubt
 from train.encode import EmbeddingCache, ExportedEncoder
-from train.head import REGULARISATION, FeatureRows
-from train.label_shift import LEAST_DRAWN_ROWS, Estimate, LabelShift
+from train.head import REGULARISATION, FeatureRows, logits
+from train.label_shift import LEAST_DRAWN_ROWS, Estimate, LabelShift, Scored
 from train.measuring import Measuring
 from train.progress import Clock, Stages
 from train.request import FitRequest, Parent, Workplace
@@ -117,9 +117,14 @@ class Fitter:
         rows = self.rows
         wanted = self.request.label_shift and len(rows.drawn) >= LEAST_DRAWN_ROWS and not rows.weighed
         drawn, scores = self._without(heads, option, head, rows.drawn if wanted else rows.drawn[:0])
-        scale = np.float32(option.temperature)
+        scale, held = np.float32(option.temperature), rows.validation
         parts = self._parts(drawn)
-        found = Estimate.of(scores / scale, rows.labels[drawn], parts)
+        unlearned = logits(option.head, heads.kind(option.features).take(held)) if len(drawn) else scores
+        found = Estimate.of(
+            Scored(np.asarray(scores / scale, dtype=np.float64), rows.labels[drawn]),
+            parts,
+            Scored(np.asarray(unlearned / scale, dtype=np.float64), rows.labels[held if len(drawn) else drawn]),
+        )
         self.shift = LabelShift.of(rows.names.names, found.offsets)
         for turn, offsets in found.without.items():
             scores[parts == turn] += scale * offsets.astype(np.float32)

@@ -6,6 +6,9 @@ sample of traffic, so it tells the mix: one number for each label, added to its 
 likeliest. Under label shift, where texts of a label stay what they are, that is all there is to learn (Saerens, Latinne and
 Decaestecker 2002, Neural Computation 14, 21-41; Alexandari, Kundaje and Shrikumar 2020, arXiv 1901.06852). Where the texts tell
 the change by themselves there is nothing to add, and nothing is.
+
+A label that chance never drew is left where it is: that nobody asked about something for a while is no sign that its texts are
+others when they come again.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ LABEL_SHIFT = "label-shift.json"
 LEAST_DRAWN_ROWS = 50
 # The standard deviations, in nats, that shifts may be expected to have, from hardly any to a label three times as frequent.
 SPREADS = (0.1, 0.18, 0.32, 0.56, 1.0, 1.8)
+# What following traffic may cost of the validation rows, which are mostly of the old mix: as much as the gate lets be forgotten
+# by default.
+_MOST_LOST_RATIO = 0.05
 # By how many standard errors rows left out have to be likelier. Every run asks anew: at two, one in forty would follow chance.
 _CERTAIN_ERRORS = 2.5
 
@@ -91,6 +97,27 @@ class LabelShift:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """``n`` rows with their ``logits`` (n, c) at their temperature and their right labels ``truth`` (n,)."""
+
+    logits: Vector
+    truth: IntVector
+
+    def take(self, rows: NDArray[np.bool_]) -> Scored:
+        """Return the rows that are marked (n,)."""
+        return Scored(self.logits[rows], self.truth[rows])
+
+    def log_likelihood(self, offsets: Vector) -> Vector:
+        """Return that of each right label (n,), with ``offsets`` (c,) or (n, c) added to the logits."""
+        found: Vector = log_softmax(self.logits + offsets, axis=1)[np.arange(len(self.truth)), self.truth]
+        return found
+
+    def right(self, offsets: Vector) -> int:
+        """Return how many answers are right with ``offsets`` (c,) added to the logits."""
+        return int(((self.logits + offsets).argmax(axis=1) == self.truth).sum()) if len(self.truth) else 0
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The ``offsets`` (c,) that rows drawn by chance tell, and for each part of them those (c,) that the other parts tell."""
 
@@ -98,56 +125,56 @@ class Estimate:
     without: Mapping[int, Vector]
 
     @classmethod
-    def of(cls, scores: FloatMatrix, truth: IntVector, parts: IntVector) -> Estimate:
+    def of(cls, drawn: Scored, parts: IntVector, held: Scored) -> Estimate:
         """Return what rows tell of which a head knows none of the part in question.
 
         How far the offsets may go is decided on rows left out, part by part: the spread that makes their right labels
-        likeliest, and none where they are not likelier by two and a half standard errors.
+        likeliest, and none where they are not likelier by two and a half standard errors. Nor does it go further than
+        ``held`` rows can bear: of those no more than a twentieth may turn wrong.
 
         Args:
-            scores: logits at their temperature (n, c), each row's by a head that did not learn its part.
-            truth: the right labels (n,).
-            parts: in which part each row is (n,).
+            drawn: what chance drew, each row answered by a head that did not learn its part.
+            parts: in which part each of these rows is (n,).
+            held: validation rows, answered by a head that did not learn them.
         """
-        nothing = np.zeros(scores.shape[1])
-        logits = scores.astype(np.float64)
+        nothing = np.zeros(drawn.logits.shape[1])
         turns = [int(turn) for turn in np.unique(parts)]
         without = dict.fromkeys(turns, nothing)
         best, best_gain = cls(nothing, without), 0.0
-        if len(truth) < LEAST_DRAWN_ROWS or len(turns) < 2:
+        if len(drawn.truth) < LEAST_DRAWN_ROWS or len(turns) < 2:
             return best
-        plain = _log_likelihood(logits, truth)
-        everything = nothing
+        others = {turn: drawn.take(parts != turn) for turn in turns}
+        plain, everything = drawn.log_likelihood(nothing), nothing
         for spread in SPREADS:
             # From what a little less freedom came to, the next is a few steps away.
-            without = {turn: likeliest(logits[parts != turn], truth[parts != turn], spread, without[turn]) for turn in turns}
-            everything = likeliest(logits, truth, spread, everything)
-            shifted = logits + np.array([without[int(part)] for part in parts])
-            gains = _log_likelihood(shifted, truth) - plain
-            if gains.mean() <= best_gain:
+            without = {turn: likeliest(others[turn], spread, without[turn]) for turn in turns}
+            everything = likeliest(drawn, spread, everything)
+            gains = drawn.log_likelihood(np.array([without[int(part)] for part in parts])) - plain
+            if gains.mean() <= best_gain or held.right(nothing) - held.right(everything) > _MOST_LOST_RATIO * len(held.truth):
                 break
             if gains.mean() > _CERTAIN_ERRORS * gains.std() / np.sqrt(len(gains)):
                 best, best_gain = cls(everything, without), float(gains.mean())
         return best
 
 
-def likeliest(logits: Vector, truth: IntVector, spread: float, start: Vector) -> Vector:
+def likeliest(drawn: Scored, spread: float, start: Vector) -> Vector:
     """Return the offsets (c,) most likely to be, where each is expected within ``spread`` nats of 0.
 
-    That is the least of the log loss of ``logits`` (n, c) plus offsets, and of their squares over twice that of ``spread``.
+    That is the least of the log loss among the labels that were drawn, with the offsets added to their logits, and of the
+    squares of offsets over twice that of ``spread``. Labels that were not drawn have none, and the others together, each as
+    often as it was drawn, are made no likelier than those.
     """
-    counts = np.bincount(truth, minlength=logits.shape[1])
-    penalty = 1.0 / spread**2
+    counts = np.bincount(drawn.truth, minlength=drawn.logits.shape[1])
+    known = np.flatnonzero(counts)
+    logits, truth = drawn.logits[:, known], np.searchsorted(known, drawn.truth)
+    often, penalty = counts[known].astype(np.float64), 1.0 / spread**2
 
     def loss(offsets: Vector) -> tuple[float, Vector]:
         found = log_softmax(logits + offsets, axis=1)
-        slope = np.exp(found).sum(axis=0) - counts + penalty * offsets
+        slope = np.exp(found).sum(axis=0) - often + penalty * offsets
         return float(penalty / 2 * (offsets @ offsets) - found[np.arange(len(truth)), truth].sum()), slope
 
-    found: Vector = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
-    return found
-
-
-def _log_likelihood(logits: Vector, truth: IntVector) -> Vector:
-    found: Vector = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
-    return found
+    found: Vector = minimize(loss, start[known], jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    offsets = np.zeros(len(counts))
+    offsets[known] = found - (often @ found) / often.sum()
+    return offsets
