@@ -66,7 +66,7 @@ class Example:
     @property
     def drawn(self) -> bool:
         """Whether chance chose the text from traffic: a sample of how often its label occurs there."""
-        return bool(self.metadata.get(_DRAWN))
+        return self.metadata.get(_DRAWN) is True
 
     def as_drawn(self) -> Example:
         """Return the example as one that chance chose from traffic."""

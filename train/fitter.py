@@ -117,13 +117,15 @@ class Fitter:
         rows = self.rows
         wanted = self.request.label_shift and len(rows.drawn) >= LEAST_DRAWN_ROWS and not rows.weighed
         drawn, scores = self._without(heads, option, head, rows.drawn if wanted else rows.drawn[:0])
+        if not len(drawn):
+            return drawn, scores
         scale, held = np.float32(option.temperature), rows.validation
         parts = self._parts(drawn)
-        unlearned = logits(option.head, heads.kind(option.features).take(held)) if len(drawn) else scores
+        unlearned = logits(option.head, heads.kind(option.features).take(held))
         found = Estimate.of(
             Scored(np.asarray(scores / scale, dtype=np.float64), rows.labels[drawn]),
             parts,
-            Scored(np.asarray(unlearned / scale, dtype=np.float64), rows.labels[held if len(drawn) else drawn]),
+            Scored(np.asarray(unlearned / scale, dtype=np.float64), rows.labels[held]),
         )
         self.shift = LabelShift.of(rows.names.names, found.offsets)
         for turn, offsets in found.without.items():
