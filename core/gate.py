@@ -244,7 +244,7 @@ class Make:
 
 def decide(evidence: Evidence, make: Make, *, labels: list[str], champion: str, limits: GateLimits) -> GateDecision:
     """Return the decision on a candidate that was compared with ``champion``; ``labels`` are named in order of the indices."""
-    from core import gate_rules
+    from core import gate_evidence, gate_rules
 
     holdout = evidence.holdout
     rules = [
@@ -259,12 +259,12 @@ def decide(evidence: Evidence, make: Make, *, labels: list[str], champion: str, 
         gate_rules.negative_flips(holdout, limits),
         *gate_rules.forgetting(evidence.before, labels, limits),
         *gate_rules.make(make, limits),
-        *gate_rules.evidence_rules(evidence, limits),
+        *gate_evidence.evidence_rules(evidence, limits),
     ]
     own, new = by_label(holdout, labels), by_label(evidence.new, labels)
     return _conclude(rules, champion).model_copy(
         update={
-            "looks": _worn(evidence, gate_rules.share_of_alpha(evidence, limits) / gate_rules.holdout_ways(holdout)),
+            "looks": _worn(evidence, gate_evidence.share_of_alpha(evidence, limits) / gate_evidence.holdout_ways(holdout)),
             "classes": [ClassChange.of(label, holdout.take(places)) for label, places in own.items()],
             "new_classes": [ClassChange.of(label, evidence.new.take(places)) for label, places in new.items()],
             "slices": [ClassChange.of(name, holdout.take(places)) for name, places in evidence.slices.items()],

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.bundle import Manifest, read_manifest
 from core.gate import NO_ANSWERS, Evidence, GateDecision, GateLimits, Make, decide, decide_first
-from core.gate_rules import promising
+from core.gate_evidence import promising
 from core.label_book import LabelBook
 from core.labels import LabelSet
 from core.registry import Registry

@@ -28,7 +28,7 @@ from core.gate import (
     decide,
     decide_first,
 )
-from core.gate_rules import promising
+from core.gate_evidence import promising
 from core.gate_statistics import least_gain, loss_bounds, mcnemar, more_than_chance, quantile, sign_flips, spending, sure_loss
 
 _LABELS = ["a", "b", "c"]

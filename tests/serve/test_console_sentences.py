@@ -20,6 +20,7 @@ ERRORS = dict(re.findall(r'^  (\w+): "([^"]+)",$', _TEXT.partition("const ERRORS
 # Where sentences are made that the console shows.
 _MODULES = (
     "core/gate.py",
+    "core/gate_evidence.py",
     "core/gate_rules.py",
     "feedback/drift_report.py",
     "feedback/suspicion.py",
