@@ -20,21 +20,20 @@ from core.bundle import (
     Manifest,
     Nearness,
     NgramSpec,
-    Parity,
     Probe,
-    Variant,
     seal,
 )
 from core.classifier import Classifier, Head
-from core.drift.profile import PROFILE, Profile
+from core.drift.profile import PROFILE
 from core.finetuning import recorded
 from core.ngrams import Ngrams
 from core.schemas import now
 from core.text import TextSettings
 from train.encode import VARIANTS, ExportedEncoder
 from train.head import REGULARISATION
-from train.held import HELD, Held
+from train.held import HELD
 from train.label_shift import LabelShift
+from train.measuring import Measured
 from train.nearness import TARGET_RATIO
 from train.rows import Rows
 from train.select import OptionReport
@@ -66,15 +65,9 @@ class Parts:
     ngrams: Ngrams | None
     encoder: ExportedEncoder | None
     max_tokens: int
-    parity: Parity | None
-    nearness: Nearness | None
-    serving: Variant
-    metrics: dict[str, float]
+    measured: Measured
     seconds: dict[str, float]
     doubted: int
-    # None where too few rows are held out to compare traffic with.
-    profile: Profile | None = None
-    held: Held | None = None
     # The head that was trained together with the encoder, before n-grams were added; see TUNED.
     tuned: Head | None = None
     # Inverse strength of the penalty the linear head was fitted with, for the next head over the same features.
@@ -103,10 +96,10 @@ def write_bundle(
         parts.ngrams.save(folder / NGRAMS)
     if parts.encoder is not None:
         parts.encoder.link_into(folder)
-    if parts.profile is not None:
-        parts.profile.save(folder / PROFILE)
-    if parts.held is not None:
-        parts.held.save(folder / HELD)
+    if parts.measured.profile is not None:
+        parts.measured.profile.save(folder / PROFILE)
+    if parts.measured.held is not None:
+        parts.measured.held.save(folder / HELD)
     parts.shift.save(folder)
     if parts.tuned is not None:
         parts.tuned.save(folder / TUNED)
@@ -118,9 +111,9 @@ def write_bundle(
         encoder=_encoder_spec(parts),
         ngrams=_ngram_spec(parts, rows),
         temperature=parts.temperature,
-        metrics={name: round(value, 6) for name, value in parts.metrics.items()},
-        parity=parts.parity,
-        nearness=parts.nearness,
+        metrics={name: round(value, 6) for name, value in parts.measured.metrics.items()},
+        parity=parts.measured.parity,
+        nearness=parts.measured.nearness,
         lineage=_lineage(parts, rows, request, origin),
         probes=[],
     )
@@ -147,7 +140,7 @@ def _encoder_spec(parts: Parts) -> EncoderSpec | None:
         max_tokens=parts.max_tokens,
         weights_sha256=facts.digest,
         variants=VARIANTS,
-        serving=parts.serving,
+        serving=parts.measured.serving,
         vocabulary=facts.vocabulary,
     )
 

@@ -31,7 +31,10 @@ from train.select import Option
 
 @dataclass(frozen=True)
 class Measured:
-    """The engine variant to serve and what was measured with it; ``metrics`` are of the test rows unless named otherwise."""
+    """The engine variant to serve and what was measured with it; ``metrics`` are of the test rows unless named otherwise.
+
+    ``profile`` is None where too few rows are held out to compare traffic with, ``held`` where there are no validation rows.
+    """
 
     parity: Parity | None
     serving: Variant
