@@ -44,7 +44,7 @@ def sign_flips(gains: NDArray[np.float64]) -> float:
     (Fisher's randomisation test of paired differences, The Design of Experiments 1935, section 21). The chance of a sum as
     large is found by a saddlepoint approximation (Robinson 1982, Journal of the Royal Statistical Society B 44, 91-101), with a
     fifth added for what it errs by: that is enough for 120 rows also where a few gains are much larger than all others
-    (tests/core/test_gate.py).
+    (tests/core/test_gate_statistics.py).
 
     It is never less than the normal distribution's tail, which is wider where a few gains are: likelihoods are read at
     temperatures fitted on the same rows, so those few are not as free as the test takes them to be. Nor is it more than what
