@@ -23,16 +23,15 @@ from core.classifier import Head
 from core.errors import InputError, RunCancelled
 from train.base import Base, token_embeddings
 from train.checkpoint import Checkpoints
-from train.epochs import look_at_epoch, shuffled_batches
+from train.epochs import judge_epoch, shuffled_batches
 from train.lora import adapted
 from train.precision import faster_precision
 from train.progress import Epoch
 from train.request import CheckpointPlace, FinetuneSettings, Precision
 from train.stepping import Step, TokenRows, Trainer, head_of, linear_of
 from train.team import ALONE, Team
-from train.tensors import embed_ids
 
-__all__ = ["Step", "TokenRows", "finetune", "shuffled_batches"]
+__all__ = ["Step", "TokenRows", "finetune", "judge_epoch", "shuffled_batches"]
 
 # As numbers, since that is what workers can tell each other.
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -176,11 +175,11 @@ class _Training:
         try:
             while self._epoch < self._settings.epochs:
                 self._run_epoch(on_step)
-                ends = self._ends_with_epoch()
-                if on_epoch is not None and len(self._validation.labels):
+                judged = self._judge()
+                ends = self._ends_with_epoch(judged)
+                if on_epoch is not None and judged is not None:
                     number, ratio = self._epoch, self._trainer.progress.ratio
-                    kept = self._best.epoch == number - 1
-                    on_epoch(look_at_epoch(self._base, self.linear, self._validation, Epoch(number, ratio, kept=kept)))
+                    on_epoch(Epoch(number, ratio, self._best.epoch == number - 1, *judged))
                 if ends:
                     break
         except RunCancelled:
@@ -229,21 +228,23 @@ class _Training:
             return wish
         return None
 
-    def _ends_with_epoch(self) -> bool:
-        """Judge the epoch that is over and return whether it was the last."""
-        self._base.encoder.eval()
-        loss = self._judged()
+    def _ends_with_epoch(self, judged: tuple[float, float] | None) -> bool:
+        """Count the epoch that is over and return whether it was the last."""
+        loss = None if judged is None else judged[0]
         stops = self._best.stops(self._trainer, loss, self._epoch, self._settings.patience_epochs)
         self._epoch, self._done = self._epoch + 1, 0
         return stops or self._trainer.progress.ratio >= 1.0
 
-    def _judged(self) -> float | None:
-        """Return the validation loss, which the leader computes, and all where each has but a part of the weights."""
+    def _judge(self) -> tuple[float, float] | None:
+        """Return validation loss and accuracy, which the leader computes, and all where each has but a part of the weights."""
         team = self._team
+        self._base.encoder.eval()
         if not len(self._validation.labels):
             return None
-        loss = _validation_loss(self._base, self.linear, self._validation) if team.leads or team.sharded else None
-        return team.told(loss or 0.0)[0]
+        judges = team.leads or team.sharded
+        loss, accuracy = judge_epoch(self._base, self.linear, self._validation) if judges else (0.0, 0.0)
+        loss, accuracy = team.told(loss, accuracy)
+        return loss, accuracy
 
     def _save(self) -> None:
         if self._checkpoints is None or not (self._team.leads or self._team.sharded):
@@ -262,7 +263,7 @@ class _Training:
 
 
 class _Best:
-    """The weights of the epoch with the least validation loss."""
+    """The weights of the epoch with the least validation loss, at the temperature that suits each."""
 
     def __init__(self) -> None:
         self.loss = float("inf")
@@ -271,20 +272,12 @@ class _Best:
 
     def stops(self, trainer: Trainer, loss: float | None, epoch: int, patience: int) -> bool:
         """Keep the weights if they are the best so far; return whether ``patience`` is over."""
-        if loss is None or loss < self.loss:
+        # Where few rows are all answered rightly beyond a doubt, losses are alike, and the later weights have learned more.
+        if loss is None or loss <= self.loss:
             self.loss = self.loss if loss is None else loss
             self.epoch = epoch
             self.weights = trainer.weights()
         return epoch - self.epoch > patience
-
-
-@torch.inference_mode()
-def _validation_loss(base: Base, linear: nn.Linear, rows: TokenRows) -> float | None:
-    if not len(rows.labels):
-        return None
-    device = linear.weight.device
-    scores = linear(torch.from_numpy(embed_ids(base, rows.ids)).to(device))
-    return float(nn.functional.cross_entropy(scores, torch.from_numpy(rows.labels).to(device)))
 
 
 def _key(base: Base, train: TokenRows, validation: TokenRows, settings: FinetuneSettings, train_embeddings: bool) -> str:

@@ -104,16 +104,15 @@ def test_the_weights_of_the_best_epoch_are_kept(base: Base, monkeypatch: pytest.
     train, validation = _parts(base, 96)
     seen: list[tuple[float, Head]] = []
     states: list[dict[str, torch.Tensor]] = []
-    measure = module._validation_loss
+    measure = module.judge_epoch
 
-    def spy(at: Base, linear: torch.nn.Linear, rows: TokenRows) -> float | None:
-        loss = measure(at, linear, rows)
-        assert loss is not None
+    def spy(at: Base, linear: torch.nn.Linear, rows: TokenRows) -> tuple[float, float]:
+        loss, accuracy = measure(at, linear, rows)
         seen.append((loss, Head(linear.weight.detach().numpy().T.copy(), None, linear.bias.detach().numpy().copy())))
         states.append({name: tensor.clone() for name, tensor in at.encoder.state_dict().items()})
-        return loss
+        return loss, accuracy
 
-    monkeypatch.setattr(module, "_validation_loss", spy)
+    monkeypatch.setattr(module, "judge_epoch", spy)
     # A rate that is far too high: the loss jumps about, so that the last epoch is hardly the best.
     settings = replace(_QUICK, epochs=6, learning_rate=0.3, patience_epochs=10)
     head = finetune(base, _blank(), train, validation, settings)
@@ -123,7 +122,7 @@ def test_the_weights_of_the_best_epoch_are_kept(base: Base, monkeypatch: pytest.
     np.testing.assert_array_equal(head.bias, seen[best][1].bias)
     final = base.encoder.state_dict()
     assert all(torch.equal(final[name], tensor) for name, tensor in states[best].items())
-    assert measure(base, _linear(head), validation) == pytest.approx(min(losses), rel=1e-5)
+    assert measure(base, _linear(head), validation)[0] == pytest.approx(min(losses), rel=1e-5)
 
 
 def _linear(head: Head) -> torch.nn.Linear:
@@ -142,13 +141,34 @@ def test_training_ends_when_epochs_bring_nothing(
     train, validation = _parts(base, 24)
     heard: list[float] = []
 
-    def worse(*_: object) -> float:
+    def worse(*_: object) -> tuple[float, float]:
         heard.append(float(len(heard)))
-        return heard[-1]
+        return heard[-1], 0.5
 
-    monkeypatch.setattr(module, "_validation_loss", worse)
+    monkeypatch.setattr(module, "judge_epoch", worse)
     finetune(base, _blank(), train, validation, replace(_QUICK, epochs=8, patience_epochs=patience))
     assert len(heard) == epochs
+
+
+def test_how_sure_an_epoch_is_does_not_count_since_what_is_served_has_a_temperature(base: Base) -> None:
+    _, validation = _parts(base, 24)
+    rng = np.random.default_rng(0)
+    head = Head(rng.normal(0.0, 0.1, size=(base.hidden, 3)).astype(np.float32), None, np.zeros(3, np.float32))
+    assert head.encoder is not None
+    surer = Head(head.encoder * np.float32(4.0), None, head.bias)
+    at, sure_at = module.judge_epoch(base, _linear(head), validation), module.judge_epoch(base, _linear(surer), validation)
+    assert sure_at == pytest.approx(at, abs=1e-3)
+
+
+def test_of_epochs_that_validation_rows_do_not_tell_apart_the_last_is_kept(
+    toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "judge_epoch", lambda *_: (0.0, 1.0))
+    kept, last = load_base(str(toy_folder)), load_base(str(toy_folder))
+    train, validation = _parts(kept, 24)
+    finetune(kept, _blank(), train, validation, replace(_QUICK, epochs=3, patience_epochs=1))
+    finetune(last, _blank(), train, _NOTHING, replace(_QUICK, epochs=3, patience_epochs=1))
+    assert kept.digest() == last.digest()
 
 
 def test_without_validation_rows_the_last_epoch_is_kept(base: Base) -> None:
