@@ -29,7 +29,7 @@ OnShare = Callable[[float], None]
 
 VARIANTS: dict[Variant, str] = {"fp32": f"{ENCODER}/onnx/fp32.onnx", "int8": f"{ENCODER}/onnx/int8.onnx"}
 _FACTS = "facts.json"
-EXPORTER = 2
+EXPORTER = 3
 _KEPT_AT_ONCE = 8_192
 
 

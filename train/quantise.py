@@ -9,6 +9,7 @@ error it leaves on a sample of activations.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +35,17 @@ _CLIPS = (1.0, 0.9, 0.8)
 _SAMPLE_ROWS = 512
 _MOST_ERROR_RATIO = 0.02
 _CALIBRATION_TOKENS = 1_024
+_DOMAIN = "com.microsoft"
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A node that multiplies with a constant ``weight`` (k, n)."""
+    """A node that multiplies with a constant ``weight`` (k, n); ``output`` is what has its bias too."""
 
     node: NodeProto
     weight: FloatArray
     bias: str | None
+    output: str
 
 
 class _Observed:
@@ -85,6 +88,7 @@ def quantise(source: Path, target: Path, ids: Sequence[Sequence[int]]) -> None:
     groups = _products(model)
     observed = _observe(model, groups, ids) if len(ids) else {}
     graph = model.graph
+    # What computes a value by its name; a product whose bias another node adds computes that node's.
     replaced: dict[str, list[NodeProto]] = {}
     for name, seen in observed.items():
         products = groups[name]
@@ -95,13 +99,15 @@ def quantise(source: Path, target: Path, ids: Sequence[Sequence[int]]) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     _drop_unused(graph)
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    if all(used.domain != _DOMAIN for used in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
     onnx.save(model, str(target))
 
 
 def _products(model: onnx.ModelProto) -> dict[str, list[_Product]]:
     """Return the products with constant weights by the name of what they multiply: one quantisation of it serves them all."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    biases = _added_biases(model.graph)
     found: dict[str, list[_Product]] = {}
     for node in model.graph.node:
         tensor = constants.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
@@ -114,7 +120,28 @@ def _products(model: onnx.ModelProto) -> dict[str, list[_Product]]:
         bias = node.input[2] if len(node.input) > 2 else None
         if bias is not None and (bias not in constants or len(constants[bias].dims) != 1):
             continue
-        found.setdefault(node.input[0], []).append(_Product(node, weight.T if options.get("transB", 0) else weight, bias))
+        weight = weight.T if options.get("transB", 0) else weight
+        output = node.output[0]
+        row, total = biases.get(output, ("", ""))
+        # A single number is added to all columns, which the node below does not know.
+        if bias is None and row and constants[row].dims[0] == weight.shape[1]:
+            bias, output = row, total
+        found.setdefault(node.input[0], []).append(_Product(node, weight, bias, output))
+    return found
+
+
+def _added_biases(graph: onnx.GraphProto) -> dict[str, tuple[str, str]]:
+    """Return a constant row and the sum, by the value that this row, and nothing else, is added to."""
+    rows = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 1}
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(value.name for value in graph.output)
+    found: dict[str, tuple[str, str]] = {}
+    for node in graph.node:
+        row = next((name for name in node.input if name in rows), None)
+        if node.op_type == "Add" and row is not None:
+            other = node.input[1] if node.input[0] == row else node.input[0]
+            if readers[other] == 1:
+                found[other] = (row, node.output[0])
     return found
 
 
@@ -204,7 +231,8 @@ def _integer_nodes(
         ]
         if product.bias is not None:
             inputs.append(product.bias)
-        node = helper.make_node("MatMulIntegerToFloat", inputs, [output], f"{output}:int8", domain="com.microsoft")
+        node = helper.make_node("MatMulIntegerToFloat", inputs, [product.output], f"{product.output}:int8", domain=_DOMAIN)
+        replaced[product.output] = []
         replaced[output] = [*first, node]
         first = []
     return replaced

@@ -60,11 +60,14 @@ def _linear(path: Path, weight: np.ndarray, kind: str, bias: np.ndarray | None =
     ]
     if bias is not None:
         constants["bias"] = bias
-        inputs.append("bias")
-    product = helper.make_node(kind, inputs, ["embedding"], "product")
     if kind == "Gemm":
-        product.attribute.append(helper.make_attribute("transB", 1))
-    nodes.append(product)
+        inputs += ["bias"] if bias is not None else []
+        nodes.append(helper.make_node(kind, inputs, ["embedding"], "product", transB=1))
+    elif bias is None:
+        nodes.append(helper.make_node(kind, inputs, ["embedding"], "product"))
+    else:
+        nodes.append(helper.make_node(kind, inputs, ["product"], "product"))
+        nodes.append(helper.make_node("Add", ["bias", "product"], ["embedding"]))
     graph = helper.make_graph(
         nodes,
         "linear",
@@ -75,7 +78,7 @@ def _linear(path: Path, weight: np.ndarray, kind: str, bias: np.ndarray | None =
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
-@pytest.mark.parametrize(("kind", "bias"), [("MatMul", False), ("Gemm", False), ("Gemm", True)])
+@pytest.mark.parametrize(("kind", "bias"), [("MatMul", False), ("MatMul", True), ("Gemm", False), ("Gemm", True)])
 def test_an_outlier_channel_does_not_spoil_the_others(tmp_path: Path, kind: str, bias: bool) -> None:
     weight = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
     weight[3] /= 100
