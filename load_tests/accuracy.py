@@ -15,7 +15,6 @@ version, and writes ``accuracy.json`` and ``accuracy.csv``. The exit code is 1 w
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from core.registry import Registry
 from core.settings import Settings
 from feedback.snapshot import Snapshot
 from load_tests.serving import machine
+from load_tests.tables import write_csv, write_json
 from train.abstaining import scope
 from train.ensemble import EnsembleRequest, ensemble
 from train.held import Held, read_held
@@ -151,13 +151,8 @@ def summary(outcomes: Sequence[Outcome], bar: float | None) -> dict[str, float |
 
 def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> None:
     """Write every version as CSV, and versions and facts as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(outcome) for outcome in outcomes]
-    (folder / "accuracy.json").write_text(json.dumps({**facts, "versions": rows}, indent=1), encoding="utf-8")
-    with (folder / "accuracy.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_json(folder / "accuracy.json", "versions", outcomes, facts)
+    write_csv(folder / "accuracy.csv", outcomes)
 
 
 def main() -> None:

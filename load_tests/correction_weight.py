@@ -14,7 +14,6 @@ writes ``correction-weight.csv``.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from core.text import TextSettings, clean, split_of, text_key
 from deploy.simulate.presets import PRESETS, preset_stream
 from deploy.simulate.stream import Row, Stream
 from feedback.accuracy import is_drawn
+from load_tests.tables import write_csv
 from train.frozen import frozen_features
 from train.head import fit_head, logits
 
@@ -116,11 +116,7 @@ def main() -> None:
             for outcome in measure(name, stream, PRESETS[name].plan.label_ratio, settings):
                 found.append(outcome)
                 print(*asdict(outcome).values(), sep="\t", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "correction-weight.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(found[0])))
-        writer.writeheader()
-        writer.writerows(asdict(outcome) for outcome in found)
+    write_csv(options.out / "correction-weight.csv", found)
 
 
 if __name__ == "__main__":

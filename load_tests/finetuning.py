@@ -15,7 +15,6 @@ than 1.5 times the Trainer by the median of the rounds, or less accurate than ch
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -36,6 +35,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, Traini
 
 from core.classifier import Head
 from core.text import TextSettings, clean
+from load_tests.tables import write_csv, write_json
 from train.base import Base, bundled_folder, load_base
 from train.finetune import TokenRows, finetune
 from train.head import FeatureRows, fit_head, logits
@@ -176,13 +176,8 @@ def summary(outcomes: Sequence[Outcome], test_rows: int) -> dict[str, float | bo
 
 def write(folder: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> None:
     """Write every round as CSV, and rounds and facts as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(outcome) for outcome in outcomes]
-    (folder / "finetuning.json").write_text(json.dumps({**facts, "rounds": rows}, indent=1), encoding="utf-8")
-    with (folder / "finetuning.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_json(folder / "finetuning.json", "rounds", outcomes, facts)
+    write_csv(folder / "finetuning.csv", outcomes)
 
 
 def main() -> None:

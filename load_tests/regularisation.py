@@ -12,7 +12,6 @@ or both. Prints a line for each and writes ``regularisation.csv``.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from core.bundle import Features
 from core.classifier import softmax
 from core.settings import Settings
 from core.text import TextSettings, clean
+from load_tests.tables import write_csv
 from train.frozen import frozen_features
 from train.head import REGULARISATION, logits
 from train.measure import log_loss
@@ -100,11 +100,7 @@ def main() -> None:
                     for outcome in compare(name, table, rows, seed, settings):
                         found.append(outcome)
                         print(*asdict(outcome).values(), sep="\t", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "regularisation.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(found[0])))
-        writer.writeheader()
-        writer.writerows(asdict(outcome) for outcome in found)
+    write_csv(options.out / "regularisation.csv", found)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ out; the published test part is not read. Prints a line for each share and write
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from core.classifier import Head
 from core.settings import Settings
 from core.text import TextSettings, clean
+from load_tests.tables import write_csv
 from train.base import Base, load_base
 from train.finetune import TokenRows, finetune
 from train.head import FeatureRows, fit_head, logits
@@ -128,15 +128,11 @@ def main() -> None:
     probe = probe_of(task, base)
     outcomes = [Outcome(None, 0, 0, *judge(task, base, probe), 0.0, 0.0)]
     print(json.dumps(asdict(outcomes[0])), flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
         for ratio in options.ratios:
             outcomes.append(measure(task, probe, ratio, FinetuneSettings(epochs=options.epochs, seed=seed)))
             print(json.dumps(asdict(outcomes[-1])), flush=True)
-            with (options.out / "replay.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(asdict(outcomes[0])))
-                writer.writeheader()
-                writer.writerows(asdict(outcome) for outcome in outcomes)
+            write_csv(options.out / "replay.csv", outcomes)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ the short --smoke run shows that the benchmark works, and judges nothing.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -34,6 +33,7 @@ from load_tests.overload import OverloadPlan, overload_figures, run_overload
 from load_tests.report import plot_overload, plot_ratios, plot_speed, rows, table
 from load_tests.servers import Server, ensure_champion, expert, hone, plain_ray
 from load_tests.speed import Round, Workload, measure_server, run_rounds, speed_figures
+from load_tests.tables import write_csv
 
 
 def main() -> int:
@@ -86,7 +86,7 @@ def measure_all(
         results["rounds"] = rounds
         figures |= speed_figures(rounds)
         plot_speed(rounds, out / "speed.png")
-        _write_csv(out / "rounds.csv", rows(rounds))
+        write_csv(out / "rounds.csv", rows(rounds))
     if "overload" in options.parts:
         times = {"half_s": 3.0, "overload_s": 5.0, "after_s": 5.0} if options.smoke else {}
         found = run_overload(ours, OverloadPlan(work.singles, out, **times), say)
@@ -133,13 +133,6 @@ def machine() -> dict[str, Any]:
 def say(sentence: str) -> None:
     """Tell who waits how far it is."""
     print(sentence, file=sys.stderr, flush=True)
-
-
-def _write_csv(path: Path, table_rows: list[dict[str, object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table_rows[0]))
-        writer.writeheader()
-        writer.writerows(table_rows)
 
 
 def bench_data() -> Path | None:
