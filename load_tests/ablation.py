@@ -30,7 +30,7 @@ from core.finetuning import FinetuneSettings, Preset, finetuning, parse_changes
 from core.text import TextSettings, clean
 from train.base import Base, load_base
 from train.finetune import Step, TokenRows, finetune
-from train.head import FeatureRows, fit_head, logits
+from train.head import FeatureRows, fit_head, fit_temperature, logits
 from train.measure import log_loss
 from train.tensors import embed_ids
 
@@ -117,10 +117,11 @@ def read(path: Path, base: Base, *, rows: int, judged_rows: int) -> Task:
 
 
 def judge(task: Task, base: Base, head: Head) -> tuple[float, float]:
-    """Return accuracy and log loss on the judged rows."""
-    scores = logits(head, FeatureRows(embed_ids(base, task.judged.ids), None))
+    """Return accuracy on the judged rows, and log loss at the temperature that validation rows choose, as in what is served."""
+    chosen_by, scores = (logits(head, FeatureRows(embed_ids(base, rows.ids), None)) for rows in (task.validation, task.judged))
+    temperature = np.float32(fit_temperature(chosen_by, task.validation.labels))
     accuracy = float((scores.argmax(axis=1) == task.judged.labels).mean())
-    return round(accuracy, 4), round(log_loss(softmax(scores), task.judged.labels), 4)
+    return round(accuracy, 4), round(log_loss(softmax(scores / temperature), task.judged.labels), 4)
 
 
 def measure(task: Task, probe: Head, way: str, seed: int) -> Outcome:
