@@ -22,6 +22,11 @@ Preset = Literal["fast", "balanced", "thorough"]
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
+USUAL_EPOCHS = 3
+# Where the usual epochs have fewer updates than this, there are more epochs, up to so many: docs/finetuning.md.
+FEW_ROWS_EPOCHS = 8
+_FEW_STEPS = 600
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class FinetuneSettings:
@@ -31,7 +36,14 @@ class FinetuneSettings:
     in time rather than the same model every time.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=100_000, description="Most readings of the training rows.")] = 3
+    epochs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Most readings of the training rows. null: 3; of few rows, when they are trained on first, up to 8.",
+        ),
+    ] = None
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0, description="The highest rate, reached after the warm-up.")] = 1e-4
     weight_decay: Annotated[
         float, Field(ge=0.0, le=10.0, description="L2: the share of each weight that a rate of 1 takes.")
@@ -42,7 +54,7 @@ class FinetuneSettings:
     label_smoothing: Annotated[Share, Field(description="Share of each label's probability that all labels are given.")] = 0.0
     patience_epochs: Annotated[
         int, Field(ge=0, description="Epochs without a lower validation loss after which one more ends training.")
-    ] = 1
+    ] = 2
     budget_s: Annotated[
         float, Field(ge=0.0, description="Seconds after which training ends, the rate falling to that. 0: no limit.")
     ] = 0.0
@@ -91,6 +103,23 @@ class FinetuneSettings:
         str, Field(max_length=500, description="Layers that get them, by name, such as `query+value`. Empty: all linear ones.")
     ] = ""
 
+    def most_epochs(self, rows: int, *, first: bool) -> int:
+        """Return how often ``rows`` (those of an epoch) are read at most; ``first``: no encoder has learned any of them.
+
+        A rate that falls to zero within a hundred steps leaves most of what few rows could teach.
+
+        >>> [FinetuneSettings().most_epochs(rows, first=True) for rows in (1_000, 4_000, 10_000)]
+        [8, 5, 3]
+        >>> FinetuneSettings().most_epochs(1_000, first=False), FinetuneSettings(epochs=2).most_epochs(1_000, first=True)
+        (3, 2)
+        """
+        if self.epochs is not None:
+            return self.epochs
+        if not first:
+            return USUAL_EPOCHS
+        steps = max(1, -(-rows // self.batch_texts))
+        return min(FEW_ROWS_EPOCHS, max(USUAL_EPOCHS, -(-_FEW_STEPS // steps)))
+
     def __str__(self) -> str:
         """Return the nearest preset and what differs from it, as the command line takes it.
 
@@ -108,7 +137,7 @@ LORA_RANK = 16
 PRESETS: dict[Preset, dict[str, JsonValue]] = {
     "fast": {"epochs": 1},
     "balanced": {},
-    "thorough": {"epochs": 8, "patience_epochs": 2},
+    "thorough": {"epochs": 8},
 }
 
 

@@ -32,33 +32,35 @@ from train.base import Base, load_base
 from train.finetune import Step, TokenRows, finetune
 from train.head import FeatureRows, fit_head, fit_temperature, logits
 from train.measure import log_loss
+from train.stepping import most_epochs
 from train.tensors import embed_ids
 
 WAYS = (
     "balanced",
+    "balanced epochs=3",
     "fast",
     "thorough",
-    "balanced schedule=cosine",
-    "balanced schedule=constant",
-    "balanced schedule=step",
-    "balanced warmup_ratio=0",
-    "balanced learning_rate=3e-5",
-    "balanced learning_rate=3e-4",
-    "balanced layer_decay=0.8",
-    "balanced dropout=0",
-    "balanced dropout=0.2",
-    "balanced head_dropout=0.1",
-    "balanced weight_decay=0",
-    "balanced weight_decay=0.1",
-    "balanced l1=0.001",
-    "balanced l2_start=0.1 weight_decay=0",
-    "balanced label_smoothing=0.1",
-    "balanced clip_norm=0",
-    "balanced batch_texts=16",
-    "balanced micro_texts=8",
-    "balanced precision=bf16",
-    "balanced lora_rank=16",
-    "balanced lora_rank=16 learning_rate=1e-3",
+    "balanced epochs=3 schedule=cosine",
+    "balanced epochs=3 schedule=constant",
+    "balanced epochs=3 schedule=step",
+    "balanced epochs=3 warmup_ratio=0",
+    "balanced epochs=3 learning_rate=3e-5",
+    "balanced epochs=3 learning_rate=3e-4",
+    "balanced epochs=3 layer_decay=0.8",
+    "balanced epochs=3 dropout=0",
+    "balanced epochs=3 dropout=0.2",
+    "balanced epochs=3 head_dropout=0.1",
+    "balanced epochs=3 weight_decay=0",
+    "balanced epochs=3 weight_decay=0.1",
+    "balanced epochs=3 l1=0.001",
+    "balanced epochs=3 l2_start=0.1 weight_decay=0",
+    "balanced epochs=3 label_smoothing=0.1",
+    "balanced epochs=3 clip_norm=0",
+    "balanced epochs=3 batch_texts=16",
+    "balanced epochs=3 micro_texts=8",
+    "balanced epochs=3 precision=bf16",
+    "balanced epochs=3 lora_rank=16",
+    "balanced epochs=3 lora_rank=16 learning_rate=1e-3",
 )
 _MAX_TOKENS = 64
 
@@ -132,7 +134,7 @@ def measure(task: Task, probe: Head, way: str, seed: int) -> Outcome:
     began, cpu = time.perf_counter(), time.process_time()
     head = finetune(base, probe, task.train, task.validation, settings, on_step=steps.append)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    epochs = round(settings.epochs * len(steps) / steps[-1].steps)
+    epochs = round(most_epochs(task.train, settings) * len(steps) / steps[-1].steps)
     return Outcome(way, seed, *judge(task, base, head), epochs, round(seconds, 1), round(cpu_s, 1))
 
 

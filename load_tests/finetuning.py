@@ -40,7 +40,7 @@ from train.base import Base, bundled_folder, load_base
 from train.finetune import TokenRows, finetune
 from train.head import FeatureRows, fit_head, logits
 from train.request import FinetuneSettings
-from train.stepping import head_of, linear_of
+from train.stepping import head_of, linear_of, most_epochs
 from train.tensors import embed_ids
 
 LEAST_SPEED_RATIO = 1.5
@@ -120,7 +120,7 @@ def train_reference(task: Task, base: Base, seed: int) -> Head:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            num_train_epochs=task.settings.epochs,
+            num_train_epochs=most_epochs(task.train, task.settings),
             per_device_train_batch_size=task.settings.batch_texts,
             learning_rate=task.settings.learning_rate,
             seed=seed,
@@ -148,7 +148,7 @@ def measure(task: Task, number: int, side: str) -> Outcome:
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     scores = logits(head, FeatureRows(embed_ids(base, task.test.ids), None))
     accuracy = float((scores.argmax(axis=1) == task.test.labels).mean())
-    examples = task.settings.epochs * len(task.train.ids)
+    examples = most_epochs(task.train, task.settings) * len(task.train.ids)
     return Outcome(number, side, round(examples / seconds, 2), round(seconds, 2), round(cpu_s, 2), round(accuracy, 4))
 
 

@@ -30,6 +30,7 @@ from train.base import Base, load_base
 from train.finetune import TokenRows, finetune
 from train.head import FeatureRows, fit_head, logits
 from train.request import FinetuneSettings
+from train.stepping import most_epochs
 from train.tensors import embed_ids
 
 IntVector = NDArray[np.int64]
@@ -107,7 +108,7 @@ def measure(task: Task, probe: Head, ratio: float, settings: FinetuneSettings) -
     began, cpu = time.perf_counter(), time.process_time()
     head = finetune(base, probe, task.train, _NOTHING, settings)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    examples = settings.epochs * task.train.per_epoch(ratio)
+    examples = most_epochs(task.train, settings) * task.train.per_epoch(ratio)
     return Outcome(ratio, settings.seed, examples, *judge(task, base, head), round(seconds, 1), round(cpu_s, 1))
 
 

@@ -173,7 +173,7 @@ class _Training:
     def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None] | None = None) -> None:
         """Train to the end and leave the best weights in place."""
         try:
-            while self._epoch < self._settings.epochs:
+            while self._epoch < self._trainer.epochs:
                 self._run_epoch(on_step)
                 judged = self._judge()
                 ends = self._ends_with_epoch(judged)
@@ -186,7 +186,7 @@ class _Training:
             self._save()
             raise
         # What comes after training can fail, or be stopped, too.
-        self._epoch = self._settings.epochs
+        self._epoch = self._trainer.epochs
         self._save()
         if self._best.weights is not None:
             self._trainer.load_weights(self._best.weights)

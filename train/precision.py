@@ -12,7 +12,7 @@ from torch import nn
 
 from train.base import Base
 from train.request import FinetuneSettings, Precision
-from train.stepping import TokenRows, Trainer
+from train.stepping import TokenRows, Trainer, most_epochs
 
 # Below this many steps the trial, which costs eight, eats what it could save.
 _LEAST_STEPS = 160
@@ -29,7 +29,7 @@ def faster_precision(base: Base, linear: nn.Linear, rows: TokenRows, settings: F
 
     Steps are tried on copies, both ways in turn on the same batches, so that ``base`` and ``linear`` stay as they are.
     """
-    steps = settings.epochs * rows.per_epoch(settings.replay_ratio) // settings.batch_texts
+    steps = most_epochs(rows, settings) * rows.per_epoch(settings.replay_ratio) // settings.batch_texts
     # A budget of time is for somebody who waits: nothing of it goes into a trial.
     if settings.budget_s or steps < _LEAST_STEPS or not _has_bf16_products():
         return "fp32"

@@ -65,6 +65,11 @@ class Step:
     steps: int
 
 
+def most_epochs(rows: TokenRows, settings: FinetuneSettings) -> int:
+    """Return how often ``rows`` are read at most."""
+    return settings.most_epochs(rows.per_epoch(settings.replay_ratio), first=rows.fresh is None)
+
+
 class Trainer:
     """Encoder and head with what a step needs: rows, weights, optimiser, and how far training is.
 
@@ -98,7 +103,8 @@ class Trainer:
         }
         shares = {f"encoder.{name}": share for name, share in shares_by_layer(base.encoder, settings.layer_decay).items()}
         self._optimiser = Optimiser(self._named, shares, settings)
-        steps = settings.epochs * -(-rows.per_epoch(settings.replay_ratio) // settings.batch_texts)
+        self.epochs = most_epochs(rows, settings)
+        steps = self.epochs * -(-rows.per_epoch(settings.replay_ratio) // settings.batch_texts)
         self.progress = TrainingProgress(steps, settings.budget_s)
 
     def train(self) -> None:

@@ -89,3 +89,17 @@ def test_a_run_is_trained_as_the_service_says_unless_it_says_otherwise(tmp_path:
 def test_a_service_is_not_started_with_settings_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs"):
         Settings(HONE_HOME=tmp_path, learn_finetune="epochs=none")
+
+
+@given(rows=st.integers(1, 100_000), batch=st.integers(1, 256))
+def test_few_rows_are_read_more_often_the_first_time_they_are_trained_on(rows: int, batch: int) -> None:
+    settings = FinetuneSettings(batch_texts=batch)
+    most = settings.most_epochs(rows, first=True)
+    assert 3 <= most <= 8
+    assert most >= settings.most_epochs(rows + 1, first=True)
+    # No more than it takes, and all that is allowed where it takes more.
+    steps = -(-rows // batch)
+    assert most in (3, 8) or (most - 1) * steps < 600 <= most * steps
+    # What went on from an encoder that knows most of them, and what was asked for in so many words, stays as it is.
+    assert settings.most_epochs(rows, first=False) == 3
+    assert FinetuneSettings(epochs=5).most_epochs(rows, first=True) == 5
