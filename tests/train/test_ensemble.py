@@ -30,7 +30,7 @@ from train.teach import TeachRequest, teach
 from train.tensors import embed_ids
 
 # So much that the trained encoder beats the toy as it is: else that is served, and there is nothing to average.
-_TUNING = FinetuneSettings(epochs=20, patience_epochs=6, learning_rate=3e-3, batch_texts=8, precision="fp32")
+_TUNING = FinetuneSettings(epochs=20, patience_epochs=20, learning_rate=3e-3, batch_texts=8, precision="fp32")
 
 
 @pytest.fixture(scope="session")
