@@ -41,7 +41,7 @@ class FinetuneSettings:
         Field(
             ge=1,
             le=100_000,
-            description="Most readings of the training rows. null: 3; of few rows, when they are trained on first, up to 8.",
+            description="Most readings of the training rows. null: 3; of few rows up to 8, unless it goes on from a version.",
         ),
     ] = None
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0, description="The highest rate, reached after the warm-up.")] = 1e-4
@@ -103,19 +103,19 @@ class FinetuneSettings:
         str, Field(max_length=500, description="Layers that get them, by name, such as `query+value`. Empty: all linear ones.")
     ] = ""
 
-    def most_epochs(self, rows: int, *, first: bool) -> int:
-        """Return how often ``rows`` (those of an epoch) are read at most; ``first``: no encoder has learned any of them.
+    def most_epochs(self, rows: int, *, known: bool) -> int:
+        """Return how often ``rows`` (those of an epoch) are read at most; ``known``: training goes on from a version.
 
         A rate that falls to zero within a hundred steps leaves most of what few rows could teach.
 
-        >>> [FinetuneSettings().most_epochs(rows, first=True) for rows in (1_000, 4_000, 10_000)]
+        >>> [FinetuneSettings().most_epochs(rows, known=False) for rows in (1_000, 4_000, 10_000)]
         [8, 5, 3]
-        >>> FinetuneSettings().most_epochs(1_000, first=False), FinetuneSettings(epochs=2).most_epochs(1_000, first=True)
+        >>> FinetuneSettings().most_epochs(1_000, known=True), FinetuneSettings(epochs=2).most_epochs(1_000, known=False)
         (3, 2)
         """
         if self.epochs is not None:
             return self.epochs
-        if not first:
+        if known:
             return USUAL_EPOCHS
         steps = max(1, -(-rows // self.batch_texts))
         return min(FEW_ROWS_EPOCHS, max(USUAL_EPOCHS, -(-_FEW_STEPS // steps)))

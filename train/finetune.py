@@ -290,4 +290,5 @@ def _key(base: Base, train: TokenRows, validation: TokenRows, settings: Finetune
         total.update(rows.weights.tobytes())
         total.update(b"" if rows.fresh is None else rows.fresh.tobytes())
         total.update(b"" if rows.targets is None else rows.targets.tobytes())
+        total.update(b"known" if rows.known else b"")
     return total.hexdigest()

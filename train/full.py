@@ -142,7 +142,8 @@ class FullFitter(Fitter):
             self.stages.at("finetune", step.ratio, pace=Pace(step.loss, step.examples_per_s, step.number, step.steps))
 
         rows, settings, place = self.rows, self.request.finetune, self.place
-        parts = (replace(part(rows.train, self._fresh()), targets=self._targets()), part(rows.validation))
+        known = self._parent_encoder() is not None
+        parts = (replace(part(rows.train, self._fresh()), targets=self._targets(), known=known), part(rows.validation))
         workers = place.workers
         # A clock that ends training is for somebody who waits: starting workers would take most of it.
         if workers is None or settings.budget_s:

@@ -28,7 +28,8 @@ class TokenRows:
     """Token sequences with class indices (n,) and weights (n,).
 
     ``fresh`` are places of the rows that every epoch sees, where it need not see all of the others; None: it sees all.
-    ``targets`` (n, c) are probabilities to be learned in place of the labels.
+    ``targets`` (n, c) are probabilities to be learned in place of the labels. ``known``: training goes on from a version, which
+    has learned such rows.
     """
 
     ids: Sequence[list[int]]
@@ -36,6 +37,7 @@ class TokenRows:
     weights: FloatMatrix
     fresh: IntVector | None = None
     targets: FloatMatrix | None = None
+    known: bool = False
 
     def per_epoch(self, replay_ratio: float) -> int:
         """Return how many rows an epoch has."""
@@ -67,7 +69,7 @@ class Step:
 
 def most_epochs(rows: TokenRows, settings: FinetuneSettings) -> int:
     """Return how often ``rows`` are read at most."""
-    return settings.most_epochs(rows.per_epoch(settings.replay_ratio), first=rows.fresh is None)
+    return settings.most_epochs(rows.per_epoch(settings.replay_ratio), known=rows.known)
 
 
 class Trainer:

@@ -92,14 +92,14 @@ def test_a_service_is_not_started_with_settings_that_cannot_be(tmp_path: Path) -
 
 
 @given(rows=st.integers(1, 100_000), batch=st.integers(1, 256))
-def test_few_rows_are_read_more_often_the_first_time_they_are_trained_on(rows: int, batch: int) -> None:
+def test_few_rows_are_read_more_often_unless_training_goes_on_from_a_version(rows: int, batch: int) -> None:
     settings = FinetuneSettings(batch_texts=batch)
-    most = settings.most_epochs(rows, first=True)
+    most = settings.most_epochs(rows, known=False)
     assert 3 <= most <= 8
-    assert most >= settings.most_epochs(rows + 1, first=True)
+    assert most >= settings.most_epochs(rows + 1, known=False)
     # No more than it takes, and all that is allowed where it takes more.
     steps = -(-rows // batch)
     assert most in (3, 8) or (most - 1) * steps < 600 <= most * steps
-    # What went on from an encoder that knows most of them, and what was asked for in so many words, stays as it is.
-    assert settings.most_epochs(rows, first=False) == 3
-    assert FinetuneSettings(epochs=5).most_epochs(rows, first=True) == 5
+    # What goes on from a version, and what was asked for in so many words, stays as it is.
+    assert settings.most_epochs(rows, known=True) == 3
+    assert FinetuneSettings(epochs=5).most_epochs(rows, known=False) == 5

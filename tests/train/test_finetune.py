@@ -171,14 +171,12 @@ def test_of_epochs_that_validation_rows_do_not_tell_apart_the_last_is_kept(
     assert kept.digest() == last.digest()
 
 
-@pytest.mark.parametrize(("fresh", "epochs"), [(None, 8), (np.arange(4), 3)])
-def test_few_rows_are_read_more_often_unless_the_encoder_knows_most_of_them(
-    base: Base, fresh: np.ndarray | None, epochs: int
-) -> None:
+@pytest.mark.parametrize(("known", "epochs"), [(False, 8), (True, 3)])
+def test_few_rows_are_read_more_often_unless_training_goes_on_from_a_version(base: Base, known: bool, epochs: int) -> None:
     train, _ = _parts(base, 24)
     steps: list[Step] = []
     settings = FinetuneSettings(learning_rate=1e-4, batch_texts=16)
-    finetune(base, _blank(), replace(train, fresh=fresh), _NOTHING, settings, on_step=steps.append)
+    finetune(base, _blank(), replace(train, known=known), _NOTHING, settings, on_step=steps.append)
     assert len(steps) == steps[-1].steps == epochs * -(-len(train.ids) // 16)
 
 
