@@ -36,7 +36,7 @@ from core.settings import Settings
 from feedback.store import Store
 from load_tests.cluster_callers import Asked, Callers, Kept
 from load_tests.cluster_nodes import Nodes
-from load_tests.servers import free_port
+from tests.ports import free_port
 from tests.postgresql import PostgreSQL, find_programs
 from tests.s3 import S3
 
@@ -131,18 +131,25 @@ class Scene:
         found: dict[str, Any] = self.http.get("/v1/status").raise_for_status().json()
         return found
 
-    @staticmethod
-    def until(what: str, true: Callable[[], bool]) -> None:
+    def until(self, what: str, true: Callable[[], bool]) -> None:
         """Return when ``true`` is.
 
         Raises:
-            SystemExit: it did not become so.
+            SystemExit: it did not become so; the cluster's own account of itself is in it.
         """
         end_s = time.monotonic() + _PATIENCE_S
         while not true():
             if time.monotonic() > end_s:
-                raise SystemExit(f"it did not happen within {_PATIENCE_S:.0f} s: {what}")
+                account = json.dumps({"serve": self.nodes.account(), "status": self._account()}, indent=1)
+                raise SystemExit(f"it did not happen within {_PATIENCE_S:.0f} s: {what}\n{account}")
             time.sleep(_LOOK_EVERY_S)
+
+    def _account(self) -> object:
+        try:
+            status = self._status()
+        except (httpx.HTTPError, ValueError) as error:
+            return repr(error)
+        return {name: status[name] for name in ("state", "replicas", "store_up") if name in status}
 
 
 def lose_a_node(scene: Scene, phase: Phase) -> None:

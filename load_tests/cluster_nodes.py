@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from load_tests.servers import free_port
+from tests.ports import free_port
 
 _CORES = 2
 _OBJECT_STORE_BYTES = 100 * 1024**2
@@ -78,16 +78,49 @@ class Nodes:
 
     def replicas(self) -> dict[str, str]:
         """Return the nodes of the replicas that run, by the replicas' names."""
-        applications = httpx.get(f"{self.dashboard}/api/serve/applications/", trust_env=False, timeout=10).json()[
-            "applications"
-        ]
         return {
             replica["replica_id"]: replica["node_id"]
-            for application in applications.values()
+            for application in self._serve()["applications"].values()
             for deployment in application["deployments"].values()
             for replica in deployment["replicas"]
             if replica["state"] == "RUNNING"
         }
+
+    def account(self) -> dict[str, Any]:
+        """Return what Serve says of its proxies, applications and replicas, and which nodes have a process that ended."""
+        ended = {
+            number: [
+                kind for kind, processes in node.all_processes.items() if any(p.process.poll() is not None for p in processes)
+            ]
+            for number, node in enumerate(self._nodes)
+        }
+        try:
+            serve = self._serve()
+        except (httpx.HTTPError, ValueError) as error:
+            return {"serve": repr(error), "ended": ended}
+        return {
+            "proxies": {node: proxy["status"] for node, proxy in serve["proxies"].items()},
+            "applications": {
+                name: {
+                    "status": application["status"],
+                    "message": application["message"],
+                    "deployments": {
+                        deployment["name"]: {
+                            "status": deployment["status"],
+                            "message": deployment["message"],
+                            "replicas": {replica["replica_id"]: replica["state"] for replica in deployment["replicas"]},
+                        }
+                        for deployment in application["deployments"].values()
+                    },
+                }
+                for name, application in serve["applications"].items()
+            },
+            "ended": ended,
+        }
+
+    def _serve(self) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self.dashboard}/api/serve/applications/", trust_env=False, timeout=10).json()
+        return found
 
     def kill_worker_with_replica(self) -> str:
         """End every process of a worker that has a replica at once, as if its power went, and return the node's id."""

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from load_tests.driving import Load, drive
-from load_tests.servers import free_port
+from tests.ports import free_port
 
 
 def generator_cost(duration_s: float) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import psutil
 from core.keys import KeyRing
 from core.registry import Registry
 from core.settings import Settings
+from tests.ports import free_port
 
 _START_S = 240.0
 _END_S = 60.0
@@ -56,13 +56,6 @@ class Server:
     def cpu_s(self) -> float:
         """Return the processor time all its processes have used so far."""
         return sum(_used(process) for process in [self.process, *self.process.children(recursive=True)])
-
-
-def free_port() -> int:
-    """Return a port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ensure_champion(home: Path, data: Path | None, *, features: str = "both") -> Path:

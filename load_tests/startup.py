@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import time
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 LIMITS_S = {"first_answer_s": 90.0, "second_answer_s": 20.0, "stop_s": 10.0}
 _FOUNDING = {
@@ -49,9 +50,7 @@ def main() -> int:
 
 
 def _once(home: Path) -> tuple[float, float, dict[str, tuple[str, float]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {"HONE_HOME": str(home), "HONE_PORT": str(port)}
     began = time.monotonic()

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from uuid import uuid4
 import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+
+from tests.ports import free_port
 
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 # PostgreSQL refuses to run as root; both are there on every Linux that could have its package.
@@ -44,7 +45,7 @@ class PostgreSQL:
         self._user = next((name for name in _UNPRIVILEGED if _exists(name)), None) if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="hone-postgresql-"))
         self._data = self._folder / "data"
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         if self._user:
             shutil.chown(self._folder, self._user)
@@ -151,9 +152,3 @@ def _exists(user: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.ports import free_port
+
 _LOOKS, _LOOK_EVERY_S = 600, 0.05
 
 
@@ -19,7 +20,7 @@ class S3:
     """One server with one bucket; what is in it is lost when it ends, and not while it hangs."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -82,9 +83,3 @@ class S3:
             yield
         finally:
             process.resume()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

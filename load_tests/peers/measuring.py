@@ -18,9 +18,10 @@ from load_tests.driving import Load, drive
 from load_tests.peers.catalogue import Launch, Peer, variables
 from load_tests.peers.environments import PeerEnvironment
 from load_tests.peers.wires import HONE, Wire
-from load_tests.servers import Server, free_port, process, wait
+from load_tests.servers import Server, process, wait
 from load_tests.speed import BATCH_CONNECTIONS, BATCH_TEXTS, SINGLE_CONNECTIONS
 from load_tests.traffic import write_bodies
+from tests.ports import free_port
 
 PEER_BARS = (
     Bar("singles_ratio", "single texts, 32 connections: Hone ÷ peer", "at least", 1.5),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,15 +20,9 @@ from serve.app import build_app
 from serve.lifecycle import running
 from serve.parts import assemble
 from tests.bundles import register_ngram_bundle
+from tests.ports import free_port
 
 RunHone = Callable[..., Result]
-
-
-def free_port() -> int:
-    """Return a port nothing listens on; another process could still take it, which random choice makes unlikely."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

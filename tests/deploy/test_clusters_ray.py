@@ -20,7 +20,7 @@ from deploy.clusters.learner_job import ensure_learner
 from deploy.clusters.serve_config import serve_config
 from feedback.leases import LEARNER
 from feedback.store import Store
-from tests.deploy.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

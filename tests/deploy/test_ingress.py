@@ -24,7 +24,7 @@ from deploy.stack.haproxy import REPEATABLE_PATHS, Way, all_living, edited, livi
 from deploy.stack.ingress import LOOPBACK, Ingress, choose, haproxy_program
 from serve.direct import in_force, ingress_in_use
 from serve.routes_predict import PATH as PREDICT_PATH
-from tests.deploy.conftest import free_port
+from tests.ports import free_port
 
 PROGRAM = haproxy_program()
 needs_haproxy = pytest.mark.skipif(PROGRAM is None, reason="HAProxy does not run here")

@@ -30,7 +30,7 @@ from deploy.watching.dashboards import DASHBOARDS
 from deploy.watching.panels import expressions, to_json
 from deploy.watching.recording import records
 from deploy.watching.rules import rule_file
-from tests.deploy.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

@@ -24,8 +24,8 @@ from deploy.stack.guard import stack_processes
 from deploy.stack.learner import settings_environment
 from deploy.stack.preflight import TRACE, Trace
 from tests.collectors import Collector, collecting
-from tests.deploy.conftest import free_port
 from tests.deploy.test_quiet import QUIETING
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("registry")]
 

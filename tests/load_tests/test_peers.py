@@ -20,8 +20,9 @@ from load_tests.peers.catalogue import Launch, Peer, peers, requirement, variabl
 from load_tests.peers.environments import NotInstallable, PeerEnvironment, ensure_environment
 from load_tests.peers.measuring import Plan, figures, measure_peer, running, told_to_end
 from load_tests.peers.report import missed, plot, read_results, table, write_rounds
-from load_tests.servers import Server, free_port
+from load_tests.servers import Server
 from tests.load_tests.rounds import summary
+from tests.ports import free_port
 
 # As each of them answers about two texts.
 ANSWERS: list[tuple[wires.Wire, Any]] = [

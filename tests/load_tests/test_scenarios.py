@@ -15,7 +15,8 @@ from load_tests.outcome import Outcome
 from load_tests.scenario import MEANINGS, Scenario, judge, read_scenarios
 from load_tests.scenarios import ensure_two_versions, main
 from tests.bundles import register_ngram_bundle
-from tests.deploy.conftest import free_port, serving
+from tests.deploy.conftest import serving
+from tests.ports import free_port
 
 SCENARIOS = read_scenarios()
 KINDS = {"one", "many", "confirm", "review", "bulk"}

@@ -22,7 +22,7 @@ import yaml
 from core.registry import Registry
 from core.settings import Settings
 from tests.bundles import LABELS, register_ngram_bundle
-from tests.deploy.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 

@@ -19,6 +19,7 @@ from core.schemas import ErrorAnswer
 from core.settings import Settings
 from feedback.store import Store
 from tests.bundles import LABELS, register_ngram_bundle
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -43,10 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    made = Settings.model_validate({"HONE_HOME": tmp_path / "home", "port": port, "replicas": 2, "swap_poll_s": 0.1})
+    made = Settings.model_validate({"HONE_HOME": tmp_path / "home", "port": free_port(), "replicas": 2, "swap_poll_s": 0.1})
     made.home.prepare()
     registry = Registry(made.home.registry)
     for seed in range(2):
