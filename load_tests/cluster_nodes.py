@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ import psutil
 from tests.ports import free_port
 
 _CORES = 2
+_DEPLOYS = 4
+_BUILD_S = 120.0
+_LOOK_EVERY_S = 0.2
 _OBJECT_STORE_BYTES = 100 * 1024**2
 
 
@@ -64,17 +68,31 @@ class Nodes:
             self._nodes.append(Node(worker, head=False, shutdown_at_exit=False, spawn_reaper=False))
 
     def deploy(self, config: dict[str, Any]) -> None:
-        """Have Serve do what ``config`` says, asked again where its proxies took longer to start than Ray waits."""
+        """Have Serve do what ``config`` says, asked again where its proxies took longer than Ray waits, or building failed."""
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         client = ServeSubmissionClient(self.dashboard)
-        for _ in range(4):
+        for _ in range(_DEPLOYS):
             try:
                 client.deploy_applications(config)
             except RuntimeError:
                 continue
-            return
+            if self._built(len(config["applications"])):
+                return
         client.deploy_applications(config)
+
+    def _built(self, wanted: int) -> bool:
+        """Return whether all applications were built, once that is known; their replicas may still be starting."""
+        end_s = time.monotonic() + _BUILD_S
+        while time.monotonic() < end_s:
+            with suppress(httpx.HTTPError, ValueError, KeyError):
+                found = list(self._serve()["applications"].values())
+                if any(application["status"] == "DEPLOY_FAILED" for application in found):
+                    return False
+                if len(found) == wanted and all(application["deployments"] for application in found):
+                    return True
+            time.sleep(_LOOK_EVERY_S)
+        return False
 
     def replicas(self) -> dict[str, str]:
         """Return the nodes of the replicas that run, by the replicas' names."""
