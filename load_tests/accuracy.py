@@ -71,6 +71,7 @@ class Plan:
     out_of_scope: str | None
     in_scope_accuracy: float | None
     out_of_scope_recall: float | None = None
+    validation_ratio: float | None = None
 
 
 def judge(settings: Settings, version: str, plan: Plan) -> dict[str, float | None]:
@@ -108,7 +109,9 @@ def train(settings: Settings, plan: Plan, seed: int) -> Outcome:
     """Train once and judge what came out."""
     began, cpu = time.perf_counter(), time.process_time()
     tuning = replace(plan.finetune, seed=seed)
-    report = teach(settings, TeachRequest(data=plan.data, speed="full", seed=seed, finetune=tuning, promote=False))
+    ratio = plan.validation_ratio
+    request = TeachRequest(plan.data, speed="full", seed=seed, promote=False, finetune=tuning, validation_ratio=ratio)
+    report = teach(settings, request)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     chosen = next(option.name for option in report.options if option.chosen)
     return _outcome(settings, plan, report.version, "full", seed, chosen, (seconds, cpu_s))
@@ -165,6 +168,7 @@ def main() -> None:
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--in-scope-accuracy", type=float, help="what rows in scope keep, on validation rows")
     wanted.add_argument("--out-of-scope-recall", type=float, help="or the share of the others to be found there")
+    parser.add_argument("--validation", type=float, metavar="RATIO", help="as hone train --validation")
     parser.add_argument("--bar", type=float, help="the mean over seeds that is wanted")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for JSON and CSV")
     parser.add_argument("--home", type=Path, help="state folder to go on with; absent: one that goes with the command")
@@ -173,7 +177,9 @@ def main() -> None:
     if preset not in PRESETS:
         parser.error(f"--way begins with a preset: {', '.join(PRESETS)}; got {preset!r}")
     tuning = finetuning(preset, parse_changes(pairs))
-    plan = Plan(options.data, tuning, options.out_of_scope, options.in_scope_accuracy, options.out_of_scope_recall)
+    plan = Plan(
+        options.data, tuning, options.out_of_scope, options.in_scope_accuracy, options.out_of_scope_recall, options.validation
+    )
     # Each training has a seed of its own, which its version names.
     common = {name: value for name, value in asdict(tuning).items() if name != "seed"}
     facts: dict[str, object] = {"data": options.data.parent.name, "settings": common, "machine": machine()}

@@ -19,6 +19,7 @@ from train.reading import Table
 
 _SHOWN = 10
 _SMALL = 5_000
+_MOST_VALIDATION = 0.5
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -71,7 +72,12 @@ class _Row:
 
 
 def to_examples(
-    table: Table, settings: TextSettings, *, to_train: bool = True, metadata: Sequence[str] = ()
+    table: Table,
+    settings: TextSettings,
+    *,
+    to_train: bool = True,
+    metadata: Sequence[str] = (),
+    validation_ratio: float | None = None,
 ) -> tuple[list[Example], DataReport]:
     """Return the examples of a table and the report.
 
@@ -80,16 +86,25 @@ def to_examples(
     training. A text that stands in two splits stays in the one nearest to training: a question that was taught is no fair
     question, and dropping it from the training part instead would cost what is learned from it (331 of the 1,200 test texts
     of ChnSentiCorp are such copies). With ``to_train`` labels without training rows are
-    dropped too. The columns named in ``metadata`` stay with the examples.
+    dropped too. The columns named in ``metadata`` stay with the examples. With ``validation_ratio`` that share of the training
+    and validation rows, by the texts' hash, is the validation part, whatever the file says of it; the others are for training.
 
     Raises:
-        DataError: when it is ``to_train``, and fewer than two labels, or no training rows, are left; or a column is missing.
+        DataError: when it is ``to_train``, and fewer than two labels, or no training rows, are left; a column is missing;
+            or the ratio is not allowed.
     """
+    if validation_ratio is not None and not 0 < validation_ratio <= _MOST_VALIDATION:
+        raise DataError(
+            f"validation takes {validation_ratio:g} of the rows; more than 0 and at most {_MOST_VALIDATION} is allowed"
+        )
     notes = _Notes()
     rows = _usable_rows(table, settings, notes, metadata)
+    if validation_ratio is not None:
+        for row in rows:
+            row.split = "train" if row.split == "validation" else row.split
     _merge_labels(rows, notes)
     kept = _deduplicate(rows, notes)
-    examples = _assign_splits(kept)
+    examples = _assign_splits(kept, validation_ratio)
     if to_train:
         examples = _drop_unlearnable(table, examples, kept, notes)
     report = DataReport(
@@ -193,25 +208,28 @@ def _first_split(group: list[_Row]) -> Split | None:
     return None
 
 
-def _assign_splits(rows: list[_Row]) -> list[Example]:
+def _assign_splits(rows: list[_Row], asked: float | None) -> list[Example]:
     """Splits named by the file stand; what it leaves open is decided by the hash, so it is the same for ever.
 
     A file without a validation part gives a tenth of its training texts to it, or a twentieth of more than 5,000: what is
     chosen there needs some hundred rows, and every further one is missed in training. One without a test part gives a fifth.
+    ``asked`` stands for the tenth or the twentieth.
     """
     named = {row.split for row in rows}
     whole = None in named and len(named) == 1
-    share = 0.1 if sum(row.split == "train" for row in rows) <= _SMALL else 0.05
+    usual = 0.1 if sum(row.split == "train" for row in rows) <= _SMALL else 0.05
+
+    def decided(key: str, test: float, validation: float) -> Split:
+        # What was asked for is a share of the rows beside the test part.
+        return split_of(key, test_ratio=test, validation_ratio=validation if asked is None else asked * (1.0 - test))
+
     examples = []
     for row in rows:
         split = row.split
         if split is None:
-            split = split_of(row.key)
+            split = decided(row.key, 0.2, 0.1)
         elif split == "train" and not whole:
-            lacks_test, lacks_validation = "test" not in named, "validation" not in named
-            split = split_of(
-                row.key, test_ratio=0.2 if lacks_test else 0.0, validation_ratio=share if lacks_validation else 0.0
-            )
+            split = decided(row.key, 0.0 if "test" in named else 0.2, 0.0 if "validation" in named else usual)
         examples.append(Example(row.text, row.key, row.label, split, metadata=row.metadata))
     return examples
 

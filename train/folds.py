@@ -21,16 +21,14 @@ from sklearn.model_selection import StratifiedKFold
 from core.errors import DataError
 from core.labels import LabelSet
 from core.settings import Settings
-from core.text import Split, TextSettings, split_of
+from core.text import Split, split_of
 from feedback.examples import Example
 from feedback.snapshot import build_snapshot
-from train.cleaning import to_examples
 from train.fit import fit
 from train.fitter import Fitted
 from train.progress import Report, Stages, silent
-from train.reading import read_table
 from train.request import STAGES, FitRequest, Workers, Workplace
-from train.teach import SAMPLE, TeachRequest
+from train.teach import TeachRequest
 
 # Of a fold's training rows, the share that chooses among heads.
 _VALIDATION_RATIO = 0.1
@@ -76,22 +74,22 @@ def cross_validate(settings: Settings, request: TeachRequest, folds: int, progre
         EncoderError, BundleError: when the base encoder cannot be loaded or exported.
     """
     settings.home.prepare()
-    table = read_table(request.data or SAMPLE, text_column=request.text_column, label_column=request.label_column)
-    examples, _ = to_examples(table, TextSettings.model_validate({}), metadata=request.metadata)
+    examples, data = request.read()
     rows = [example for example in examples if example.split != "test"]
     if len(rows) < 2 * folds:
-        raise DataError(f"{table.name} has {len(rows)} rows outside its test part; {folds} folds need {2 * folds}")
+        raise DataError(f"{data.source} has {len(rows)} rows outside its test part; {folds} folds need {2 * folds}")
     staging = Path(tempfile.mkdtemp(dir=settings.home.runs, prefix="folds-"))
+    ratio = request.validation_ratio or _VALIDATION_RATIO
     found = []
     try:
         for number, outside in enumerate(_parts([row.label for row in rows], folds, request.seed)):
             stages = Stages(STAGES[request.speed], progress, share=(number / folds, (number + 1) / folds))
-            found.append(_fold(settings, request, request.weigh(_dealt(rows, outside)), staging, stages))
+            found.append(_fold(settings, request, request.weigh(_dealt(rows, outside, ratio)), staging, stages))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     names = [name for name in found[0].metrics if not name.startswith("validation")]
     return FoldsReport(
-        source=table.name,
+        source=data.source,
         labels=len({row.label for row in rows}),
         folds=found,
         metrics={name: _spread([fold.metrics[name] for fold in found]) for name in names},
@@ -109,13 +107,13 @@ def _parts(labels: Sequence[str], folds: int, seed: int) -> list[set[int]]:
     return [set(outside.tolist()) for _, outside in parts]
 
 
-def _dealt(rows: Sequence[Example], outside: set[int]) -> list[Example]:
-    """Return the rows with those at ``outside`` as the test part; a tenth of the others, by their hash, chooses among heads."""
+def _dealt(rows: Sequence[Example], outside: set[int], ratio: float) -> list[Example]:
+    """Return the rows with those at ``outside`` as the test part; a share of the others, by their hash, chooses among heads."""
 
     def split(place: int) -> Split:
         if place in outside:
             return "test"
-        return split_of(rows[place].text_key, test_ratio=0.0, validation_ratio=_VALIDATION_RATIO)
+        return split_of(rows[place].text_key, test_ratio=0.0, validation_ratio=ratio)
 
     return [replace(row, split=split(place)) for place, row in enumerate(rows)]
 

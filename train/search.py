@@ -17,19 +17,16 @@ from core.gate import GateDecision
 from core.gate_statistics import loss_bounds, mcnemar
 from core.registries import registry_of
 from core.settings import Settings
-from core.text import TextSettings
 from feedback.examples import hash_of, save_examples
 from feedback.snapshot import BaseDataset, Snapshot, build_snapshot
-from train.cleaning import to_examples
 from train.fit import fit
 from train.fitter import Fitted
 from train.judging import judge_candidate
 from train.progress import Progress, Report, Stages, silent
-from train.reading import read_table
 from train.request import STAGES, CheckpointPlace, FitRequest, Workplace
 from train.search_book import SearchBook, SearchPlan, Trial, new_id
 from train.search_space import USUAL, Dimension, changed, draw
-from train.teach import SAMPLE, TeachRequest
+from train.teach import TeachRequest
 from train.trials import request_of, rows_of, run_trials
 from train.uncertainty import Interval
 
@@ -107,8 +104,7 @@ def begin_search(settings: Settings, request: SearchRequest) -> SearchBook:
     trials = draw([Dimension.parse(text) for text in request.space], request.trials, teach.seed)
     for changes in trials:
         changed(teach.finetune, changes)
-    table = read_table(teach.data or SAMPLE, text_column=teach.text_column, label_column=teach.label_column)
-    examples, data = to_examples(table, TextSettings.model_validate({}), metadata=teach.metadata)
+    examples, data = teach.read()
     examples = teach.weigh(examples)
     dataset = BaseDataset.of(examples)
     snapshot = build_snapshot(examples, [], dataset.labels, settings.correction_weight)

@@ -47,6 +47,18 @@ class TeachRequest:
     # How base rows are weighed; see train.weighing.
     balance: float = 0.0
     reweigh: str | None = None
+    # The share of the training and validation rows that only choose; None: what the file says, or a tenth or twentieth.
+    validation_ratio: float | None = None
+
+    def read(self) -> tuple[list[Example], DataReport]:
+        """Return the examples of the file, not weighed yet, and what was found in it.
+
+        Raises:
+            DataError: the file is refused.
+        """
+        table = read_table(self.data or SAMPLE, text_column=self.text_column, label_column=self.label_column)
+        settings = TextSettings.model_validate({})
+        return to_examples(table, settings, metadata=self.metadata, validation_ratio=self.validation_ratio)
 
     def weigh(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples with the weights that were asked for."""
@@ -89,8 +101,7 @@ def teach(settings: Settings, request: TeachRequest, progress: Report = silent) 
     """
     home = settings.home
     home.prepare()
-    table = read_table(request.data or SAMPLE, text_column=request.text_column, label_column=request.label_column)
-    examples, data = to_examples(table, TextSettings.model_validate({}), metadata=request.metadata)
+    examples, data = request.read()
     examples = request.weigh(examples)
     dataset = BaseDataset.of(examples)
     snapshot = build_snapshot(examples, [], dataset.labels, settings.correction_weight)

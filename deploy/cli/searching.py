@@ -11,7 +11,7 @@ from core.finetuning import finetuning
 from deploy.cli.context import JsonOption, settings_of
 from deploy.cli.finetuning import PresetOption, SetOption, wish_of
 from deploy.cli.show import note, percent, progress_bar, say, show_decision, show_json, show_table
-from deploy.cli.teaching import FeatureName, LabelColumnOption, TextColumnOption
+from deploy.cli.teaching import FeatureName, LabelColumnOption, TextColumnOption, ValidationOption
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -24,6 +24,7 @@ def search(
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="As for hone train; absent: the sample.")] = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
+    validation: ValidationOption = None,
     base: Annotated[str | None, typer.Option("--base", help="As for hone train.")] = None,
     features: Annotated[FeatureName, typer.Option("--features", help="Of the version that is made.")] = FeatureName.auto,
     preset: PresetOption = None,
@@ -80,6 +81,7 @@ def search(
                 features=features.value,
                 seed=seed,
                 finetune=finetuning(wish.preset or "balanced", {"seed": seed, **wish.changes}),
+                validation_ratio=validation,
             )
             request = SearchRequest(teach, tuple(over) if over else USUAL, trials, seconds or 0.0, parallel)
             book = begin_search(settings, request)

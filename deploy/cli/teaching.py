@@ -44,6 +44,14 @@ TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Col
 LabelColumnOption = Annotated[
     str | None, typer.Option("--label-column", help="Column of the labels; found by itself if absent.")
 ]
+ValidationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--validation",
+        metavar="RATIO",
+        help="Share of training and validation rows that only choose, up to 0.5; the rest teaches. Absent: what the file says.",
+    ),
+]
 
 
 def train(
@@ -58,6 +66,7 @@ def train(
     ] = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
+    validation: ValidationOption = None,
     base: Annotated[
         str | None, typer.Option("--base", help="Encoder to start from: a folder or a hub id; absent: the bundled MiniLM.")
     ] = None,
@@ -107,6 +116,7 @@ def train(
       hone train --data applications.csv --balance 0.5 --reweigh region
       hone train --data reviews.parquet --speed full --workers 4
       hone train --data reviews.parquet --speed full --members 3
+      hone train --data intents.parquet --speed full --validation 0.05
     """
     from deploy.stack.cluster import ray_at_hand
     from deploy.stack.preflight import teaching
@@ -131,6 +141,7 @@ def train(
         finetune=finetuning(wish.preset or "balanced", {"seed": seed, **wish.changes}),
         balance=balance,
         reweigh=reweigh,
+        validation_ratio=validation,
     )
     spread = request.speed == "full" and Workers.of(settings) is not None
     if folds is not None and members > 1:
