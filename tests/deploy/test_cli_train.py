@@ -92,6 +92,15 @@ def test_a_file_that_is_not_there_is_refused(hone: RunHone, tmp_path: Path) -> N
     assert "none.csv" in result.stderr
 
 
+def test_the_share_that_only_chooses_can_be_said(hone: RunHone, settings: Settings, reviews: Path) -> None:
+    command = ("train", "--data", str(reviews), "--features", "ngrams", "--json", "--validation")
+    splits = json.loads(hone(*command, "0.4").stdout)["data"]["splits"]
+    assert splits["validation"] / (splits["validation"] + splits["train"]) == pytest.approx(0.4, abs=0.1)
+    refused = hone(*command, "0.9")
+    assert refused.exit_code == 1
+    assert "at most 0.5 is allowed" in refused.stderr
+
+
 def test_folds_measure_a_way_of_teaching_and_register_nothing(hone: RunHone, settings: Settings, reviews: Path) -> None:
     result = hone("train", "--data", str(reviews), "--features", "ngrams", "--folds", "3")
     assert result.exit_code == 0, result.output

@@ -194,6 +194,35 @@ def test_a_file_without_a_validation_part_gives_some_training_texts_to_it() -> N
     assert {example.text for example in examples if example.split == "test"} == {f"held out {place}" for place in range(20)}
 
 
+@given(st.floats(0.02, 0.5))
+def test_a_share_that_is_asked_for_chooses_whatever_the_file_says_of_training_and_validation(ratio: float) -> None:
+    named = ["train", "validation", "train", "test", "train"]
+    rows = [(f"text {place}", ["yes", "no"][place % 2], named[place % 5]) for place in range(300)]
+    examples, report = to_examples(_table(rows), _SETTINGS, validation_ratio=ratio)
+    for (_, _, split), example in zip(rows, examples, strict=True):
+        wanted = "test" if split == "test" else split_of(example.text_key, test_ratio=0.0, validation_ratio=ratio)
+        assert example.split == wanted
+    assert report.splits["test"] == 60, "no held-out row teaches"
+    # A file that calls those rows training rows to begin with comes to the same.
+    pooled = [(text, label, "train" if split == "validation" else split) for text, label, split in rows]
+    assert to_examples(_table(pooled), _SETTINGS, validation_ratio=ratio)[0] == examples
+
+
+def test_a_share_that_is_asked_for_is_one_of_the_rows_beside_the_test_part() -> None:
+    texts = [(f"text {place}", ["yes", "no"][place % 2]) for place in range(2_000)]
+    for rows in (texts, [(*row, "train") for row in texts]):
+        examples, report = to_examples(_table(rows), _SETTINGS, validation_ratio=0.25)
+        assert {e.split == "test" for e in examples if split_of(e.text_key) == "test"} == {True}
+        others = report.splits["train"] + report.splits["validation"]
+        assert report.splits["validation"] / others == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 0.6, math.nan])
+def test_a_share_that_leaves_nothing_to_choose_by_or_too_little_to_teach_is_refused(ratio: float) -> None:
+    with pytest.raises(DataError, match=r"more than 0 and at most 0\.5 is allowed"):
+        to_examples(_table(_SOUND), _SETTINGS, validation_ratio=ratio)
+
+
 def test_a_label_without_training_rows_is_dropped_under_the_rows_of_the_file() -> None:
     rows = [(" ", "yes", "train"), *_SOUND, ("first", "rare", "test"), ("held out", "yes", "test"), ("second", "rare", "test")]
     examples, report = _examples(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_the_same_seed_gives_the_same_folds(settings: Settings, toy_file: Path) 
     request = TeachRequest(data=toy_file, features="ngrams", seed=4)
     first, again = (cross_validate(settings, request, 4) for _ in range(2))
     assert [fold.metrics for fold in first.folds] == [fold.metrics for fold in again.folds]
+
+
+def test_the_share_that_chooses_is_the_one_asked_for(settings: Settings, tmp_path: Path) -> None:
+    rows = [replace(row, label="sun") if place % 4 == 0 else row for place, row in enumerate(toy_rows())]
+    request = TeachRequest(data=write_csv(tmp_path / "doubtful.csv", rows), features="ngrams", validation_ratio=0.4)
+    few = cross_validate(settings, request, 3)
+    usual = cross_validate(settings, replace(request, validation_ratio=None), 3)
+    assert [fold.rows for fold in few.folds] == [fold.rows for fold in usual.folds]
+    assert few.metrics["log_loss"].mean != usual.metrics["log_loss"].mean, "heads are chosen on other rows"
 
 
 def test_too_few_rows_are_refused(settings: Settings, tmp_path: Path) -> None:
