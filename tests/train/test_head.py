@@ -233,6 +233,16 @@ def test_the_temperature_is_found_again(known: float) -> None:
     assert fit_temperature((true * known).astype(np.float32), labels) == pytest.approx(known, rel=0.1)
 
 
+@pytest.mark.parametrize("rows", [8, 40, 200])
+def test_rows_that_are_all_answered_rightly_do_not_say_that_no_answer_is_ever_wrong(rows: int) -> None:
+    lead = np.random.default_rng(7).uniform(0.5, 4.0, rows).astype(np.float32)
+    scores = np.stack([lead, np.zeros_like(lead)], axis=1)
+    temperature = fit_temperature(scores, np.zeros(rows, np.int64))
+    wrong = softmax(scores / np.float32(temperature))[:, 1]
+    # Of one more row than there are, one is taken to be wrong; the surer an answer is, the more it counts.
+    assert np.average(wrong, weights=lead) == pytest.approx(1 / (rows + 1), rel=0.02)
+
+
 def test_a_handful_of_rows_cannot_make_the_temperature_absurd() -> None:
     scores = np.array([[1.0, 0.0]], np.float32)
     assert fit_temperature(scores, np.array([0])) > 0.01

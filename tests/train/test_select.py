@@ -56,21 +56,21 @@ def test_combinations_are_judged_at_every_weight() -> None:
         assert option.log_loss is not None
 
 
-def _many_labels(each: int, noise: float, labels: int = 30) -> HeadRows:
-    """Return rows of like length whose embeddings are the mean of their label and noise."""
+def _many_labels(each: int, noise: float, labels: int = 30, length: float = 1.0) -> HeadRows:
+    """Return rows whose embeddings, all of one ``length``, are the mean of their label and noise."""
     random = np.random.default_rng(1)
     means = random.normal(size=(labels, 32))
     truth = np.tile(np.arange(labels), 3 * each)
     dense = (means[truth] + noise * random.normal(size=(len(truth), 32))).astype(np.float32)
-    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    dense *= length / np.linalg.norm(dense, axis=1, keepdims=True)
     train = np.arange(labels * each)
     rest = np.arange(len(train), len(truth))
     sparse = csr_matrix(np.zeros((len(truth), 1), dtype=np.float32))
     return HeadRows(FeatureRows(dense, sparse), truth, np.ones(len(truth), np.float32), train, rest, labels)
 
 
-def test_few_texts_of_many_labels_are_held_back_less() -> None:
-    rows = _many_labels(each=4, noise=0.7)
+def test_texts_whose_embeddings_are_short_are_held_back_less() -> None:
+    rows = _many_labels(each=4, noise=1.0, length=0.2)
     option, usual = (fit_option(rows, "encoder", "encoder", regularisation=given) for given in (None, REGULARISATION))
     assert option.regularisation > REGULARISATION
     assert (option.log_loss or 0.0) < (usual.log_loss or 0.0)
