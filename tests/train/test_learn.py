@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from core.schemas import CorrectionRequest, FitSpeed, PredictionRecord, now
 from core.settings import Settings
 from core.text import split_of, text_key
 from feedback.store import Store
-from tests.train.toys import FILLER
+from tests.train.toys import FILLER, toy_rows, write_csv
 from train import learn as module
 from train.execute import Fit, FitJob
 from train.head import REGULARISATION
 from train.learn import Wish, learn_once
 from train.learner import LEASE
 from train.progress import Progress
+from train.teach import TeachRequest, teach
 
 
 def _texts(word: str, count: int) -> list[str]:
@@ -82,9 +84,18 @@ def test_a_corrected_label_is_learned(corrected: Settings) -> None:
     assert used == [["v2"]] * 12
     assert heard
     assert run.snapshot == manifest.lineage.snapshot
-    # What validation rows chose for the parent, not the usual penalty.
-    chosen = registry.manifest("v1").lineage.settings["regularisation"]
-    assert manifest.lineage.settings["regularisation"] == chosen != REGULARISATION
+
+
+def test_a_run_has_the_penalty_that_validation_rows_chose_for_its_parent(settings: Settings, tmp_path: Path) -> None:
+    rows = [replace(row, label="calm") if place % 3 == 0 else row for place, row in enumerate(toy_rows(600))]
+    teach(settings, TeachRequest(data=write_csv(tmp_path / "doubtful.csv", rows), features="ngrams"))
+    store = Store(settings.sqlalchemy_url)
+    for text in _texts("quick broken lovely", 12):
+        store.add_correction(CorrectionRequest(text=text, label="angry"))
+    store.close()
+    assert learn_once(settings, Wish()).state == "succeeded"
+    parent, child = (Registry(settings.home.registry).manifest(version).lineage.settings for version in ("v1", "v2"))
+    assert child["regularisation"] == parent["regularisation"] != REGULARISATION
 
 
 def test_corrections_alone_wait_for_an_audit_where_the_holdout_is_small(taught: Settings) -> None:
