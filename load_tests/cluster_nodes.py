@@ -37,7 +37,7 @@ class Nodes:
         self.dashboard = f"http://127.0.0.1:{free_port()}"
 
     def start(self) -> None:
-        """Start all three; this process joins none of them."""
+        """Start all three; this process joins none of them. Where one does not come up, nothing of any is left running."""
         # What ray.cluster_utils does, without its note of the cluster in a folder that all of this machine's users share.
         from ray._private.node import Node
         from ray._private.parameter import RayParams
@@ -61,11 +61,17 @@ class Nodes:
             dashboard_port=int(self.dashboard.rpartition(":")[2]),  # type: ignore[arg-type] # Ray says bool
             temp_dir=str(self._folder),
         )
-        self._nodes = [Node(head, head=True, shutdown_at_exit=False, spawn_reaper=False)]
-        address = self._nodes[0].gcs_address
-        for name in ("first", "second"):
-            worker = RayParams(**self._node(name), gcs_address=address, redis_address=address)
-            self._nodes.append(Node(worker, head=False, shutdown_at_exit=False, spawn_reaper=False))
+        before = psutil.Process().children(recursive=True)
+        try:
+            self._nodes = [Node(head, head=True, shutdown_at_exit=False, spawn_reaper=False)]
+            address = self._nodes[0].gcs_address
+            for name in ("first", "second"):
+                worker = RayParams(**self._node(name), gcs_address=address, redis_address=address)
+                self._nodes.append(Node(worker, head=False, shutdown_at_exit=False, spawn_reaper=False))
+        except BaseException:
+            # A node that does not come up is known to nobody, and so are the processes it has begun by then.
+            _kill([process for process in psutil.Process().children(recursive=True) if process not in before])
+            raise
 
     def deploy(self, config: dict[str, Any]) -> None:
         """Have Serve do what ``config`` says, asked again where its proxies took longer than Ray waits, or building failed."""

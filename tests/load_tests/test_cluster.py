@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
-from load_tests.cluster import Phase, judged
+from load_tests import cluster
+from load_tests.cluster import Phase, Scene, judged
 from load_tests.cluster_callers import Asked, Kept
+from load_tests.cluster_nodes import Nodes
 from tests.postgresql import find_programs
 
 _DEAD_S = 10.0
@@ -57,6 +62,35 @@ def test_a_correction_that_is_lost_or_doubled_is_told() -> None:
 def test_a_service_that_does_not_become_whole_is_told() -> None:
     phases = [*_phases(), Phase("roll_out", 30.0, 31.0)]
     assert not judged(Kept([], {"key": "c1"}), phases, ["c1"], {})["kept"]
+
+
+def test_of_nodes_that_do_not_come_up_no_process_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def node(*_: object, **__: object) -> None:
+        begun.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        raise RuntimeError("the current node timed out during startup")
+
+    monkeypatch.setattr("ray._private.node.Node", node)
+    # It sets variables for what it starts.
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    nodes = Nodes({}, tmp_path / "caches")
+    with pytest.raises(RuntimeError, match="timed out"):
+        nodes.start()
+    assert [process.wait(10) for process in begun] == [-signal.SIGKILL]
+    nodes.stop()
+
+
+def test_what_does_not_happen_is_told_together_with_the_state_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_PATIENCE_S", 0.0)
+    scene: Any = Scene.__new__(Scene)
+    scene.nodes = SimpleNamespace(account=lambda: {"applications": {"hone": {"status": "DEPLOY_FAILED"}}})
+    answers = iter([httpx.Response(404), httpx.Response(200, json={"replicas": [{"state": "starting"}], "uptime_s": 1})])
+    scene.http = httpx.Client(transport=httpx.MockTransport(lambda _: next(answers)), base_url="http://here")
+    with pytest.raises(SystemExit, match=r"(?s)within 0 s: it answers.*DEPLOY_FAILED.*404"):
+        scene.until("it answers", lambda: False)
+    with pytest.raises(SystemExit, match=r"(?s)starting"):
+        scene.until("it answers", lambda: False)
 
 
 @pytest.mark.integration
