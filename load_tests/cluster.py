@@ -151,7 +151,7 @@ class Scene:
             status = self._status()
         except (httpx.HTTPError, ValueError) as error:
             return repr(error)
-        return {name: status[name] for name in ("state", "replicas", "store_up") if name in status}
+        return {name: status[name] for name in ("replicas", "store_up") if name in status}
 
 
 def lose_a_node(scene: Scene, phase: Phase) -> None:
